@@ -8,7 +8,8 @@
 #include <unistd.h>
 
 #define N_PATHS    8
-#define PATH_BYTES 4096
+#define PATH_BYTES 8192
+#define DIR_BYTES  4096
 
 void emt_fails(emc_status wanted, const char *text, emc_status got, const char *call,
                const char *file, int line)
@@ -26,7 +27,8 @@ static const char *path_under(const char *dir, const char *name)
     static int next;
     char *path = paths[next++ % N_PATHS];
 
-    snprintf(path, PATH_BYTES, "%s/%s", dir, name);
+    if (snprintf(path, PATH_BYTES, "%s/%s", dir, name) >= PATH_BYTES)
+        fail_msg("%s: the path is too long", name);
     return path;
 }
 
@@ -55,7 +57,7 @@ void emt_need_shared(const char *name)
     }
 }
 
-static char temp_dir[PATH_BYTES];
+static char temp_dir[DIR_BYTES];
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {

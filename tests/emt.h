@@ -1,12 +1,13 @@
 #pragma once
 /* Small helpers on top of cmocka. */
 
-/* clang-format off: cmocka wants these before it */
-#include <cmocka.h>
+/* cmocka wants these before it. */
+/* clang-format off */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <cmocka.h>
 /* clang-format on */
 
 #include "base/status.h"
