@@ -1,0 +1,246 @@
+#pragma once
+/*
+ * What every device offers: memory, weights, and the operations of the Qwen3 graph.
+ *
+ * The contract of an operation stands here once. Every device implements it, and the tests hold
+ * every device to it through the same table entries that the model graph calls.
+ *
+ * T is the device's activation dtype, F32 or BF16, chosen when it is opened. Inside an operation
+ * numbers are f32; a result is rounded to T once, at the store. Tensors are row-major without
+ * gaps unless a stride is given (in elements), and lie in the device's memory at 16-byte aligned
+ * addresses. Operations are queued in order and not awaited; only download and sync wait.
+ *
+ * A row's result depends on that row's inputs alone, bit for bit: not on the other rows, the
+ * number of rows, its place among them, or the number of threads.
+ *
+ * Errors of every operation: EMC_ERR_ARG when a stated limit is broken (nothing was queued),
+ * EMC_ERR_DEVICE when the device failed; the message names the operation and the shape.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/dtype.h"
+#include "base/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Positions of K and V in one page; also the tile of rows and keys that attention is anchored to.
+ */
+#define EMC_PAGE_POSITIONS 128
+
+/* Tokens on one path of a choice (see emc_attention_args). */
+#define EMC_MAX_PATH 64
+
+typedef struct emc_device emc_device;
+typedef struct emc_matrix emc_matrix; /* weights [n, k] on a device */
+typedef struct emc_lora emc_lora;     /* a low-rank update of a matrix, on a device */
+
+/* Rows of a matrix as a file holds them: [n_rows, k], no gaps, any alignment. */
+typedef struct {
+    const void *data; /* host memory; must stay valid and unchanged until the matrix is closed */
+    emc_dtype dtype;
+    int n_rows;
+} emc_matrix_part;
+
+/*
+ * y += (x A^T) B^T, then y *= column_scale, for y = x W^T before its one rounding.
+ *
+ *   a             f32 [rank, k]
+ *   b             f32 [n, rank], the adapter's scale already in it
+ *   column_scale  f32 [n], or NULL (DoRA: magnitude / norm of the updated weight's row)
+ *
+ * Host memory, copied by lora_open.
+ */
+typedef struct {
+    const float *a;
+    const float *b;
+    const float *column_scale;
+    int rank; /* >= 1 */
+    int n;
+    int k;
+} emc_lora_spec;
+
+/* out[r][j] = sum_i x[r][i] w[first + j][i]  (+ lora)  (+ residual[r][j]) */
+typedef struct {
+    void *out;            /* T [rows, n]; must not overlap x */
+    const void *x;        /* T [rows, k] */
+    const emc_matrix *w;  /* [w_rows, k] */
+    int first;            /* first row of w that is used */
+    int n;                /* rows of w that are used; first + n <= w_rows */
+    const emc_lora *lora; /* of the whole of w, or NULL */
+    const void *residual; /* T [rows, n] or NULL; may be out itself. Added before the rounding */
+    int rows;             /* >= 1 */
+} emc_linear_args;
+
+/*
+ * For each row r and head, with RMSNorm over the head's head_dim values (weights q_norm, k_norm):
+ *
+ *   q = rope(rmsnorm(q), positions[r])     in place
+ *   k = rope(rmsnorm(k), positions[r])     stored at slots[r] of k_cache
+ *   v                                      stored at slots[r] of v_cache
+ *
+ * rope pairs dimension i with i + head_dim/2: with (c, s) = rope_table[position][i],
+ * out[i] = x[i] c - x[i+half] s; out[i+half] = x[i+half] c + x[i] s.
+ *
+ * One rounding to T after norm and rotation together (the reference library rounds between them).
+ */
+typedef struct {
+    void *q;       /* T [rows, n_heads * head_dim] at row stride q_stride, or NULL: no q */
+    const void *k; /* T [rows, n_kv_heads * head_dim] at row stride kv_stride, or NULL: no k, v */
+    const void *v; /* as k */
+    int q_stride;
+    int kv_stride;
+    const void *q_norm;       /* T [head_dim] */
+    const void *k_norm;       /* T [head_dim] */
+    const float *rope_table;  /* f32 [n_positions, head_dim / 2, 2]: cos, sin */
+    const int32_t *positions; /* [rows], each in [0, n_positions) */
+    const int32_t *slots;     /* [rows]; page * EMC_PAGE_POSITIONS + place in the page */
+    void *k_cache;            /* T [n_pages, n_kv_heads, EMC_PAGE_POSITIONS, head_dim] */
+    void *v_cache;            /* as k_cache */
+    int rows;
+    int n_heads;
+    int n_kv_heads;
+    int head_dim; /* a multiple of 8, at most 256 */
+    float eps;
+} emc_rope_args;
+
+/* Rows that follow one another in q and belong to one sequence. All must be seen by the same
+ * prefix and own pages; see emc_attention_args. */
+typedef struct {
+    int32_t row0;        /* first row in q and out */
+    int32_t n_rows;      /* >= 1 */
+    int32_t prefix_page; /* index of the first prefix page in page_table */
+    int32_t prefix_len;  /* positions of the shared prefix; 0: none */
+    int32_t own_page;    /* index of the first own page in page_table */
+    int32_t own_seen;    /* own positions that row0 sees, itself included where it is one */
+    int32_t causal;      /* 1: row i sees own_seen + i of them; 0: every row sees own_seen */
+} emc_attention_item;
+
+/*
+ * out[r][h] = sum_j softmax_j(scale * q[r][h] . k_j) v_j over the keys that row r sees, with
+ * K/V head h / (n_heads / n_kv_heads): every position of the prefix, then its part of the
+ * sequence's own positions, then path_lens[r] slots named by path_slots[r][0..]. Position j of a
+ * segment lies in the segment's page j / EMC_PAGE_POSITIONS. Keys are taken in that order, in
+ * tiles of EMC_PAGE_POSITIONS anchored at the start of each segment.
+ *
+ * Every row of q belongs to exactly one item. Each row sees at least one key.
+ */
+typedef struct {
+    void *out;     /* T [rows, n_heads * head_dim]; must not overlap q */
+    const void *q; /* T [rows, n_heads * head_dim] at row stride q_stride */
+    int q_stride;
+    const void *k_cache; /* T [n_pages, n_kv_heads, EMC_PAGE_POSITIONS, head_dim] */
+    const void *v_cache;
+    const emc_attention_item *items; /* device memory, [n_items] */
+    int n_items;
+    const int32_t *page_table; /* page numbers */
+    const int32_t *path_slots; /* [rows, EMC_MAX_PATH] */
+    const int32_t *path_lens;  /* [rows], 0 to EMC_MAX_PATH */
+    int rows;
+    int n_heads;
+    int n_kv_heads; /* divides n_heads */
+    int head_dim;   /* a multiple of 8, at most 256 */
+    float scale;
+} emc_attention_args;
+
+/*
+ * logits[r][j] = sum_i x[r][i] w[j][i] (+ lora), f32, never rounded to T, for j in [0, vocab).
+ *
+ * For each row: log_sum[r] = log sum_j exp(logits[r][j]) over the whole vocabulary; best[r] the
+ * id of the largest logit below n_ids, the lowest id on a tie; and the logits of the ids
+ * wanted[wanted_begin[r] .. wanted_begin[r + 1]), in that order. The full matrix is stored only
+ * where all_logits is given.
+ */
+typedef struct {
+    const void *x;               /* T [rows, k] */
+    const emc_matrix *w;         /* [vocab, k] */
+    const emc_lora *lora;        /* or NULL */
+    const int32_t *wanted_begin; /* [rows + 1], rising from 0 */
+    const int32_t *wanted;       /* ids in [0, vocab) */
+    float *wanted_logits;        /* [wanted_begin[rows]] */
+    float *log_sum;              /* [rows] */
+    int32_t *best;               /* [rows] */
+    float *all_logits;           /* [rows, vocab] or NULL */
+    int rows;                    /* >= 1 */
+    int n_ids;                   /* ids in use; the rows of w from here on are padding */
+} emc_head_args;
+
+typedef struct {
+    void (*close)(emc_device *dev); /* after everything that was opened on it; NULL is fine */
+
+    /* 64-byte aligned, filled with zeros. EMC_ERR_DEVICE: not enough; the message names `what`. */
+    emc_status (*alloc)(emc_device *dev, void **out, size_t n_bytes, const char *what);
+    void (*release)(emc_device *dev, void *memory); /* NULL is fine */
+
+    /* upload: src may be reused on return. download: waits for all queued work first. */
+    emc_status (*upload)(emc_device *dev, void *d_dst, const void *src, size_t n_bytes);
+    emc_status (*download)(emc_device *dev, void *dst, const void *d_src, size_t n_bytes);
+    emc_status (*sync)(emc_device *dev);
+
+    /* A matrix of the parts' rows, one after the other, used as if each weight were converted to
+     * T (exact, or one rounding). A device may keep pointing to the parts' memory. k >= 1. */
+    emc_status (*matrix_open)(emc_device *dev, emc_matrix **out, const emc_matrix_part *parts,
+                              int n_parts, int k);
+    void (*matrix_close)(emc_device *dev, emc_matrix *matrix);
+
+    emc_status (*lora_open)(emc_device *dev, emc_lora **out, const emc_lora_spec *spec);
+    void (*lora_close)(emc_device *dev, emc_lora *lora);
+
+    /*
+     * out[r] = table[ids[r]]  (+ lora: A^T's row ids[r] times B^T, for a table [vocab, dim] with
+     * a [rank, vocab] and b [dim, rank]; column_scale must be NULL)
+     *
+     *   out    T [rows, dim]
+     *   ids    int32 [rows], each in [0, vocab): the caller has checked them
+     */
+    emc_status (*embed)(emc_device *dev, void *out, const emc_matrix *table, const emc_lora *lora,
+                        const int32_t *ids, int rows);
+
+    /*
+     * out[r][i] = weight[i] * x[r][i] / sqrt(mean_j(x[r][j]^2) + eps)
+     *
+     *   out     T [rows, dim]  may be x itself; must not overlap it any other way
+     *   x       T [rows, dim]
+     *   weight  T [dim]
+     *
+     * rows >= 1; dim a positive multiple of 8. One rounding, at the store (the reference library
+     * rounds before the weight, too). Formula: Zhang and Sennrich 2019, arXiv:1910.07467.
+     */
+    emc_status (*rmsnorm)(emc_device *dev, void *out, const void *x, const void *weight, int rows,
+                          int dim, float eps);
+
+    emc_status (*linear)(emc_device *dev, const emc_linear_args *args);
+    emc_status (*rope_store)(emc_device *dev, const emc_rope_args *args);
+    emc_status (*attention)(emc_device *dev, const emc_attention_args *args);
+
+    /*
+     * out[r][i] = silu(g) * u with g = gate_up[r][i], u = gate_up[r][ffn + i],
+     * silu(g) = g / (1 + exp(-g)).
+     *
+     *   out      T [rows, ffn]  must not overlap gate_up
+     *   gate_up  T [rows, 2 * ffn]
+     *
+     * rows >= 1; ffn a positive multiple of 8. Formula: Shazeer 2020, arXiv:2002.05202.
+     */
+    emc_status (*swiglu)(emc_device *dev, void *out, const void *gate_up, int rows, int ffn);
+
+    /* out[i] = x[index[i]]: T [n, dim] from T [*, dim]; index int32 [n], in device memory. */
+    emc_status (*gather_rows)(emc_device *dev, void *out, const void *x, const int32_t *index,
+                              int n, int dim);
+
+    emc_status (*head)(emc_device *dev, const emc_head_args *args);
+} emc_ops;
+
+/* Every device begins with this. */
+struct emc_device {
+    const emc_ops *ops;
+    emc_dtype dtype;       /* T */
+    char description[192]; /* for people and for run.json: name, instruction set, threads */
+};
+
+#ifdef __cplusplus
+}
+#endif

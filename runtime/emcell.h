@@ -1,0 +1,130 @@
+#pragma once
+/*
+ * The one header another program needs to run a model: open it, open an engine on it, submit
+ * prompts, poll answers.
+ *
+ * An answer depends on its own prompt, the prefix and the choices alone, bit for bit: not on what
+ * else was submitted, the order, or the number of threads.
+ *
+ * A model is read-only once open. An engine belongs to one thread at a time; several engines may
+ * share a model, each with pages of its own. Neither reads the environment or prints.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/dtype.h"
+#include "base/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct emc_model emc_model;
+typedef struct emc_engine emc_engine;
+
+typedef enum { EMC_DTYPE_AUTO = 0, EMC_DTYPE_FLOAT32, EMC_DTYPE_BFLOAT16 } emc_dtype_choice;
+
+typedef struct {
+    const char *model_dir;   /* a Hugging Face checkpoint folder */
+    const char *adapter_dir; /* a PEFT LoRA folder, or NULL */
+    const char *device;      /* NULL or "auto" or "cpu" */
+    emc_dtype_choice dtype;  /* auto: bfloat16 for a BF16 checkpoint, else float32 */
+    int n_threads;           /* CPU device; 0: one for each core this process may use */
+} emc_model_options;
+
+typedef struct {
+    int n_layers, n_heads, n_kv_heads, head_dim, hidden, ffn, vocab;
+    int max_positions;  /* the longest prompt and answer together */
+    const int32_t *eos; /* generation ends at any of these */
+    int n_eos;
+    emc_dtype dtype;
+    int64_t n_parameters; /* without the adapter */
+    const char *device;   /* description, for people */
+} emc_model_info;
+
+/* Maps the weights, checks every tensor, builds the device. Errors as the loader's; a tensor, file
+ * or option is named. EMC_ERR_DEVICE: no such device, or it lacks memory. */
+emc_status emc_model_open(emc_model **out, const emc_model_options *options);
+void emc_model_close(emc_model *model); /* after its engines; NULL is fine */
+const emc_model_info *emc_model_get_info(const emc_model *model); /* borrowed */
+
+typedef struct {
+    int max_num_batched_tokens; /* rows of a step, a positive multiple of 128; 0: the default */
+    int max_answer_tokens;      /* the most that a request may ask to generate; 0: 256 */
+    int n_ids;                  /* token ids in use; the vocabulary's padding is never generated.
+                                   0: the model's vocab */
+} emc_engine_options;
+
+/* Takes all its memory now; a step allocates nothing. Also runs one product with its rows
+ * permuted and fails with EMC_ERR_DEVICE if a row's bits changed. */
+emc_status emc_engine_open(emc_engine **out, emc_model *model, const emc_engine_options *options);
+void emc_engine_close(emc_engine *engine); /* drops what is in flight; NULL is fine */
+
+/* Ids that every prompt may share, computed now, once. A prompt that does not begin with them, or
+ * is not longer, is computed whole. n = 0 forgets it. Only while nothing is in flight. */
+emc_status emc_engine_set_prefix(emc_engine *engine, const int32_t *ids, int n);
+
+/*
+ * The closed set of answers: choice c is ids[begin[c]] .. ids[begin[c + 1]) (the token that ends
+ * the answer included). begin has n_choices + 1 entries rising from 0; copied. Only while nothing
+ * is in flight. EMC_ERR_CONFIG: two choices of the same ids, an empty one, one longer than 64.
+ */
+emc_status emc_engine_set_choices(emc_engine *engine, const int32_t *ids, const int32_t *begin,
+                                  int n_choices);
+
+typedef enum {
+    EMC_ASK_CHOICES, /* the joint log-probability of every choice after the prompt */
+    EMC_ASK_GENERATE /* greedy: the likeliest token until an eos, the lowest id on a tie */
+} emc_ask;
+
+typedef struct {
+    uint64_t ticket;    /* the caller's own name for it, comes back with the answer */
+    const int32_t *ids; /* the prompt, copied */
+    int n_ids;
+    emc_ask ask;
+    int max_tokens; /* EMC_ASK_GENERATE */
+} emc_request;
+
+typedef struct {
+    uint64_t ticket;
+    emc_ask ask;
+    int n_prompt;
+    const double
+        *log_probs;     /* [n_choices], EMC_ASK_CHOICES; natural log over the full vocabulary */
+    const int32_t *ids; /* EMC_ASK_GENERATE: what was generated, the eos not included */
+    int n_ids;
+    bool ended; /* EMC_ASK_GENERATE: by an eos, not by max_tokens */
+} emc_answer;
+
+/* True when a submit would be refused for want of room; poll until it is not. */
+bool emc_engine_is_full(const emc_engine *engine);
+
+/* EMC_ERR_ARG: an id out of range, an empty prompt, no choices set, a full engine.
+ * EMC_ERR_CONFIG: prompt and answer are longer than the model's max_positions. */
+emc_status emc_engine_submit(emc_engine *engine, const emc_request *request);
+
+/* Runs steps until an answer is ready, and gives it: *answer is borrowed until the next call on
+ * this engine. *got is false when nothing is in flight. Answers come as they are finished. */
+emc_status emc_engine_poll(emc_engine *engine, emc_answer *answer, bool *got);
+
+/* Forgets everything in flight. */
+void emc_engine_cancel(emc_engine *engine);
+
+typedef struct {
+    int64_t n_steps;
+    int64_t n_rows;    /* tokens that went through the model, the prefix included */
+    int64_t n_readers; /* rows whose logits were read */
+    size_t kv_bytes;
+    size_t activation_bytes;
+} emc_engine_stats;
+
+void emc_engine_get_stats(const emc_engine *engine, emc_engine_stats *out);
+
+/* f32 logits [n_ids, vocab] of every position of one prompt, computed from scratch, for tests and
+ * comparisons. Only while nothing is in flight. */
+emc_status emc_engine_logits(emc_engine *engine, const int32_t *ids, int n_ids, float *logits);
+
+#ifdef __cplusplus
+}
+#endif
