@@ -1,1 +1,2 @@
 # Tests of loader/
+emt_add_test(NAME test_loader_checkpoint SOURCES test_loader_checkpoint.c LINKS emc_loader)

@@ -1,0 +1,149 @@
+"""Writes tests/golden/loader: tiny checkpoints and adapters as the reference libraries save them.
+
+Run with a Python that has torch, transformers and peft (made with 2.15, 5.23 and 0.21):
+
+    python tests/golden/make_loader.py
+
+Weights are random from fixed seeds. expected.json holds what the C tests compare with: for every
+tensor its file, dtype, shape and the sum of its bytes; rotary frequencies as the library computes
+them; and what each adapter adds to each module's output for a fixed input.
+"""
+
+import json
+import pathlib
+import shutil
+import warnings
+
+import torch
+from peft import LoraConfig, get_peft_model
+from safetensors import safe_open
+from transformers import AutoConfig, Qwen3Config, Qwen3ForCausalLM
+from transformers.models.qwen3.modeling_qwen3 import Qwen3RotaryEmbedding
+
+warnings.filterwarnings("ignore")
+HERE = pathlib.Path(__file__).parent / "loader"
+NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
+
+
+def config(**changes):
+    sizes = dict(
+        vocab_size=24,
+        hidden_size=12,
+        intermediate_size=20,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=64,
+        rope_theta=1000000.0,
+        tie_word_embeddings=False,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=1,
+    )
+    sizes.update(changes)
+    return Qwen3Config(**sizes)
+
+
+def model_of(seed, dtype, **changes):
+    torch.manual_seed(seed)
+    model = Qwen3ForCausalLM(config(**changes)).to(dtype).eval()
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if "norm" in name:
+                value.uniform_(0.5, 1.5)
+    return model
+
+
+def describe(folder):
+    tensors = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            for name in file.keys():
+                tensor = file.get_tensor(name)
+                raw = tensor.contiguous().view(torch.uint8).flatten()
+                tensors[name] = {
+                    "file": path.name,
+                    "dtype": NAMES[tensor.dtype],
+                    "shape": list(tensor.shape),
+                    "byte_sum": int(raw.sum(dtype=torch.int64)),
+                }
+    return tensors
+
+
+def save_model(expected, name, model, **options):
+    folder = HERE / name
+    model.save_pretrained(folder, **options)
+    (folder / "README.md").unlink(missing_ok=True)
+    expected["checkpoints"][name] = describe(folder)
+
+
+def checkpoints(expected):
+    save_model(expected, "single_f32", model_of(1, torch.float32))
+    save_model(expected, "tied_bf16", model_of(2, torch.bfloat16, tie_word_embeddings=True))
+    save_model(expected, "sharded_f16", model_of(3, torch.float16), max_shard_size="3KB")
+
+
+def rope(expected):
+    cases = {
+        "plain_1e6": {},
+        "plain_5e6": {"rope_theta": 5000000.0},
+        "plain_small_head": {"head_dim": 10, "rope_theta": 10000.0},
+        "yarn_4": {"rope_scaling": {"rope_type": "yarn", "factor": 4.0,
+                                    "original_max_position_embeddings": 32768}},
+        "yarn_old_key": {"rope_scaling": {"type": "yarn", "factor": 2.0,
+                                          "original_max_position_embeddings": 32768}},
+        "yarn_given": {"rope_scaling": {"rope_type": "yarn", "factor": 8.0,
+                                        "original_max_position_embeddings": 4096,
+                                        "attention_factor": 1.25, "beta_fast": 16.0,
+                                        "beta_slow": 2.0}},
+        "yarn_untruncated": {"rope_scaling": {"rope_type": "yarn", "factor": 3.0,
+                                              "original_max_position_embeddings": 1000,
+                                              "truncate": False}},
+        "yarn_mscale": {"rope_scaling": {"rope_type": "yarn", "factor": 4.0,
+                                         "original_max_position_embeddings": 32768,
+                                         "mscale": 2.0, "mscale_all_dim": 0.5}},
+        "yarn_top_level": {"original_max_position_embeddings": 16384,
+                           "rope_scaling": {"rope_type": "yarn", "factor": 4.0}},
+        "yarn_one": {"rope_scaling": {"rope_type": "yarn", "factor": 1.0,
+                                      "original_max_position_embeddings": 32768}},
+        "yarn_narrow": {"head_dim": 8, "rope_scaling": {
+            "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32,
+            "beta_fast": 1.0, "beta_slow": 1.0}},
+        "new_names": {"rope_parameters": {"rope_type": "yarn", "rope_theta": 5000000.0,
+                                          "factor": 4.0,
+                                          "original_max_position_embeddings": 32768}},
+    }
+    for name, changes in cases.items():
+        text = dict(
+            architectures=["Qwen3ForCausalLM"], model_type="qwen3", vocab_size=24, hidden_size=12,
+            intermediate_size=20, num_hidden_layers=1, num_attention_heads=4,
+            num_key_value_heads=2, head_dim=128, max_position_embeddings=40960,
+            rms_norm_eps=1e-6, rope_theta=1000000.0, torch_dtype="bfloat16",
+        )
+        text.update(changes)
+        if "rope_parameters" in changes:
+            del text["rope_theta"]
+        folder = HERE / "rope"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.json").write_text(json.dumps(text, indent=1) + "\n")
+        read = dict(text)
+        read.pop("architectures")
+        table = Qwen3RotaryEmbedding(Qwen3Config(**read))
+        expected["rope"][name] = {
+            "inv_freq": [float(x) for x in table.inv_freq],
+            "attention_factor": float(table.attention_scaling),
+        }
+
+
+def main():
+    shutil.rmtree(HERE, ignore_errors=True)
+    HERE.mkdir(parents=True)
+    expected = {"checkpoints": {}, "rope": {}, "adapters": {}}
+    checkpoints(expected)
+    rope(expected)
+    (HERE / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
