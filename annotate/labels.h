@@ -1,0 +1,83 @@
+#pragma once
+/* Which label does a text mean? The closed set of labels, their synonyms and the hierarchy. */
+
+#include <stddef.h>
+
+#include "annotate/profile.h"
+#include "base/status.h"
+#include "base/text.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct emc_labels emc_labels;
+
+/* The profile's own labels. The profile must outlive the labels. EMC_ERR_CONFIG: it has none, or
+ * two of them, or two synonyms, mean the same after normalising. */
+emc_status emc_labels_from_profile(emc_labels **out, const emc_profile *profile);
+
+/* A user's list: one label a line, or label TAB Cell Ontology id; blank lines and lines that begin
+ * with '#' are skipped. EMC_ERR_FORMAT names the line: not UTF-8, an empty label, a duplicate
+ * (after normalising), an id that is not CL:0000000 in form. Fewer than two labels is refused. */
+emc_status emc_labels_read(emc_labels **out, const char *path);
+
+void emc_labels_close(emc_labels *labels); /* NULL is fine */
+
+int emc_labels_count(const emc_labels *labels);
+/* Borrowed; synonyms, parent and ids as far as they are known. 0 <= index < count. */
+const emc_profile_label *emc_labels_get(const emc_labels *labels, int index);
+
+/*
+ * The parents of a label, nearest first, as names (labels and groups). Returns how many there are
+ * and writes at most `capacity` of them. The hierarchy has no cycles, which opening checks.
+ */
+int emc_labels_ancestors(const emc_labels *labels, int index, const char **out, int capacity);
+
+typedef enum {
+    EMC_MATCH_NONE,       /* means no label */
+    EMC_MATCH_EXACT,      /* byte for byte */
+    EMC_MATCH_NORMAL,     /* the same after normalising */
+    EMC_MATCH_SYNONYM,    /* a synonym after normalising */
+    EMC_MATCH_SUBCLUSTER, /* after dropping a number at the end: "CTB_2" */
+    EMC_MATCH_EXTRACTED,  /* found inside a longer answer, as the only label there */
+    EMC_MATCH_AMBIGUOUS   /* means several labels; never guessed */
+} emc_match_kind;
+
+typedef struct {
+    emc_match_kind kind;
+    int label;    /* index; -1 for none and ambiguous */
+    bool is_like; /* the text said "-like": an embryo model's cell, not an embryo's */
+} emc_label_match;
+
+/* A single name: a synonym table's cell, a gold label. text need not be UTF-8 (then no match). */
+emc_status emc_labels_match(const emc_labels *labels, const char *text, size_t n,
+                            emc_label_match *out);
+
+/*
+ * A model's whole answer: the think block and wrappers are stripped, then the whole text, the text
+ * after the profile's answer prefix or a cue word ("Answer:", "Cell type:"), the first line, and
+ * last the only label named inside it are tried, in that order; the first that means a label (or
+ * is ambiguous) decides.
+ */
+emc_status emc_labels_parse_answer(const emc_labels *labels, const char *text, size_t n,
+                                   emc_label_match *out);
+
+/*
+ * The form in which names are compared, appended to *out: compatibility forms of the Latin letters,
+ * digits and punctuation folded to ASCII (full width, ligatures, typographic dashes and quotes,
+ * superscripts; not all of NFKC), ASCII, Latin-1, Greek and Cyrillic lower-cased, list numbers
+ * ("3. ", "3) ", "(3) "), quotes, markdown and a final stop trimmed, runs of blank, underscore,
+ * hyphen, slash and dot made one blank, haem to hem, a word "cell" or "cells" at the end dropped
+ * unless the rest holds no letter ("8 cell" stays), and the last word made singular.
+ * is_like may be NULL.
+ */
+emc_status emc_label_normalise(emc_text *out, const char *text, size_t n, bool *is_like);
+
+/* Removes think blocks: everything up to the last "</think>", and an unclosed "<think>" to the end.
+ * Gives the part of `text` that is left, blanks at both ends trimmed. Nothing is copied. */
+void emc_strip_think(const char **text, size_t *n);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,176 @@
+#pragma once
+/*
+ * From a file of cells to a file of labels: the work behind `emcell annotate`.
+ *
+ * Reading and prompting, the model, and writing run on a thread each, with a fixed number of cells
+ * in flight, so memory does not grow with the file. Rows come out in the order of the input, and
+ * their bytes depend on the cell, the model, the profile and the options alone: not on its
+ * neighbours, the order, the number of threads or the size of a step.
+ */
+
+#include <signal.h>
+#include <stdint.h>
+
+#include "annotate/answer.h"
+#include "annotate/profile.h"
+#include "base/status.h"
+#include "base/text.h"
+#include "runtime/emcell.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* How genes are chosen from the file. Zero-initialised: what the profile says. */
+typedef struct {
+    const char *gene_symbols; /* column of var with the symbols; NULL finds it */
+    const char *layer;        /* NULL: X; "raw"; a layer's name */
+    int transpose;            /* text tables: 0 finds out, 1 cells in rows, 2 genes in rows */
+    bool keep_gene_names;     /* previous symbols are not renamed to current ones */
+    const char *medians_path; /* NULL: the profile's */
+    int n_genes;              /* 0: the profile's */
+    int min_genes;            /* 0: the profile's */
+    double min_gene_match;    /* see emc_gene_match; < 0: EMC_MIN_GENE_MATCH; 0 accepts anything */
+    int64_t limit;            /* the first so many cells only; 0: all */
+} emc_input_options;
+
+#define EMC_MIN_GENE_MATCH 0.5
+
+typedef enum {
+    EMC_STAGE_LOAD,  /* opening input and model */
+    EMC_STAGE_CELLS, /* annotating */
+    EMC_STAGE_WRITE  /* committing the results */
+} emc_stage;
+
+typedef struct {
+    emc_stage stage;
+    int64_t n_done, n_total; /* cells */
+    double cells_per_s;      /* over the last seconds; 0 while not known */
+    double seconds_left;     /* < 0 while not known */
+} emc_progress;
+
+/* Zero-initialise, then emc_annotate_defaults. Strings are borrowed for the call. */
+typedef struct {
+    const char *input_path;
+    emc_input_options input;
+
+    const char *output_path;   /* .csv .tsv .jsonl, each also .gz; "-": CSV on standard output */
+    const char *output_format; /* "csv", "tsv", "jsonl"; NULL: by the ending */
+    const char *probabilities_path; /* the matrix, cell_id and a column a label; NULL: none */
+    int top_k;                      /* labels in the columns after the first; 1 to 3 */
+
+    const char *profile;     /* built-in name or path; NULL: "embryo" */
+    const char *labels_path; /* NULL: the profile's labels */
+    int answer;              /* an emc_answer_mode; -1: the profile's */
+    int max_tokens;          /* generate; 0: the profile's */
+    double unknown_below;    /* < 0: the profile's */
+    double margin_below;     /* < 0: the profile's */
+
+    emc_model_options model;
+    int max_num_batched_tokens; /* 0: the engine's default */
+    bool no_prefix_caching;     /* the common prefix is computed again for every cell; same bytes
+                                   are not promised between on and off */
+
+    /* Called on the thread of the call, at most some times a second, and at the end of a stage. */
+    void (*on_progress)(void *context, const emc_progress *progress);
+    /* One line for people, without a line end, on the thread of the call. */
+    void (*on_log)(void *context, const char *line);
+    void *context;
+    const volatile sig_atomic_t *cancel; /* not 0: stop soon; may be NULL */
+} emc_annotate_options;
+
+void emc_annotate_defaults(emc_annotate_options *options);
+
+/* What was done; strings are owned by the summary. */
+typedef struct {
+    int64_t n_cells;
+    int64_t n_status[EMC_N_CELL_STATUSES];
+    int n_labels;
+    const char **labels;     /* [n_labels], in label order */
+    int64_t *n_label;        /* [n_labels], cells with status ok and this label */
+    char *input_description; /* format, shape, matrix */
+    char *model_description; /* sizes, dtype, device */
+    char *profile_name;
+    char *output_path;
+    double gene_match;
+    int n_genes_renamed;
+    double mean_score; /* over the cells with a score; NaN without */
+    double seconds_load, seconds_run, seconds_prefix;
+    int64_t n_prompt_tokens; /* of the cells asked, the common prefix counted for each */
+    int prefix_tokens;
+    double cells_per_s; /* asked cells over seconds_run */
+    emc_engine_stats engine;
+} emc_annotate_summary;
+
+void emc_annotate_summary_close(emc_annotate_summary *summary); /* NULL is fine */
+
+/*
+ * Does the whole work. *out is NULL on failure and nothing stands under the output names.
+ *
+ * Result columns, in this order (empty, or null in JSONL, where there is nothing to say):
+ *   cell_id
+ *   label       the answer; "unknown" with status unknown, else empty unless ok
+ *   score       probability of the best label over the label set
+ *   score_low score_high   bounds on it; equal in a full answer
+ *   margin      score minus that of the second label
+ *   entropy     of the distribution over labels, natural logarithm
+ *   status      ok, unknown, invalid, too_few_genes, empty, failed
+ *   reason      why it is not ok: low_score, low_margin, no_label, ambiguous_answer, cut_off,
+ *               empty_answer, few_genes, no_genes, bad_value, prompt_too_long, not_a_number
+ *   cl_id       Cell Ontology id of the label
+ *   label_1 prob_1 label_2 prob_2 label_3 prob_3   the likeliest labels, whatever the status
+ *   n_genes     genes in the prompt
+ *   n_tokens    tokens in the prompt
+ *   raw_text    what the model wrote (generate only)
+ *
+ * Errors: those of the profile, labels, reader, model and writer, each one line that names the
+ * file. EMC_ERR_CONFIG: too few known genes (see emc_gene_match), labels without a profile's or a
+ * file's, two labels of the same tokens, a prompt whose fixed part is longer than the context.
+ * EMC_ERR_CANCELLED: *cancel was set. A cell that cannot be asked costs a status, never the run.
+ */
+emc_status emc_annotate(emc_annotate_summary **out, const emc_annotate_options *options);
+
+/* `emcell prompt`. Zero-initialised apart from the paths. */
+typedef struct {
+    const char *input_path;
+    emc_input_options input;
+    const char *profile; /* as above */
+    const char *labels_path;
+    const char *tokenizer_dir;      /* a folder with tokenizer files; NULL: text without ids */
+    const char *cell_id;            /* this cell alone; NULL: all */
+    const char *const *obs_columns; /* copied into "obs" */
+    int n_obs_columns;
+    void (*on_log)(void *context, const char *line);
+    void *context;
+    const volatile sig_atomic_t *cancel;
+} emc_prompts_options;
+
+typedef struct {
+    const char *cell_id;
+    const char *text;
+    size_t n_text;
+    const int32_t *ids; /* NULL without a tokenizer */
+    int n_ids;
+    const char *const *genes;
+    int n_genes;
+    emc_cell_status status; /* ok, empty, too_few_genes or failed; text is rendered for the first
+                               and third */
+    const char *reason;
+    const char *const *obs; /* [n_obs_columns], NULL where missing */
+} emc_cell_prompt;
+
+/* Calls `each` for every cell in file order; what it gets is borrowed for that call, and a failure
+ * it returns ends the work. EMC_ERR_NOT_FOUND: no cell of that id. */
+emc_status emc_prompts(const emc_prompts_options *options,
+                       emc_status (*each)(void *context, const emc_cell_prompt *prompt),
+                       void *context);
+
+/* The prompt as one JSON object without a line end, appended to *out: {"cell_id", "prompt", "ids",
+ * "n_tokens", "genes", "n_genes", "status", "obs"}; ids and n_tokens with a tokenizer only, obs
+ * with columns only. */
+emc_status emc_cell_prompt_json(emc_text *out, const emc_cell_prompt *prompt,
+                                const emc_prompts_options *options);
+
+#ifdef __cplusplus
+}
+#endif
