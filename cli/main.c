@@ -1,0 +1,57 @@
+/* emcell: finds the subcommand and hands it its arguments. */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "cli/commands.h"
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *summary;
+} commands[] = {
+    {"annotate", cli_annotate, "name the cell type of every cell of a file"},
+    {"prompt", cli_prompt, "print what the model is asked about a cell, without a model"},
+    {"profile", cli_profile, "list, show and check profiles: how a model is asked"},
+    {"tokenize", cli_tokenize, "text to token ids and back, JSONL in and out"},
+    {"doctor", cli_doctor, "what this machine and this build offer"},
+};
+
+static void print_help(FILE *stream)
+{
+    fprintf(stream, "emcell names cell types with a language model: single-cell expression files "
+                    "in, labels with probabilities out.\n\n"
+                    "usage: emcell COMMAND [OPTIONS]\n\n");
+    for (size_t i = 0; i < EMC_COUNT(commands); i++)
+        fprintf(stream, "  %-10s %s\n", commands[i].name, commands[i].summary);
+    fprintf(stream, "\nemcell COMMAND --help lists a command's options. emcell --version.\n"
+                    "Exit codes: 0 done, 2 usage, 3 done but some cells failed, 65 bad input, "
+                    "66 input missing,\n69 no such device or not enough of its memory, 70 our own "
+                    "mistake, 71 no memory, 73 cannot create\nthe output, 74 read or write error, "
+                    "78 settings that do not fit, 130 interrupted.\n"
+                    "For research use only; not for clinical use or the selection of embryos.\n");
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_IGN); /* a closed pipe is a write error like any other */
+    if (argc < 2) {
+        print_help(stderr);
+        return 2;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
+        print_help(stdout);
+        return fflush(stdout) == 0 ? 0 : 74;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("emcell %s\n", EMCELL_VERSION);
+        return fflush(stdout) == 0 ? 0 : 74;
+    }
+    for (size_t i = 0; i < EMC_COUNT(commands); i++)
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    fprintf(stderr, "emcell: no command \"%s\" (emcell --help lists them)\n", argv[1]);
+    return 2;
+}
