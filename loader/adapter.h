@@ -68,9 +68,10 @@ typedef struct emc_adapter emc_adapter;
  * Reads dir/adapter_config.json and maps dir/adapter_model.safetensors. Shapes are checked
  * against the model's config, each tensor's own projection; every tensor is used exactly once.
  *
- * A tied model (config->tie_embeddings) takes the embedding and the head apart only as PEFT
- * does: a replacement or LoRA of one leaves the other as the base has it, so *embed_weight set
- * and head_weight NULL means that the head is still the base's embedding.
+ * A tied model (config->tie_embeddings) comes apart as it does in PEFT: LoRA or a replacement
+ * (modules_to_save) of the embedding or the head leaves the other as the base has it, so a head
+ * without a change of its own is still the base's embedding. One case differs: an embedding that
+ * PEFT stored unasked belongs to both, and head_weight is then embed_weight.
  *
  * EMC_ERR_NOT_FOUND: no folder, config or weights. EMC_ERR_FORMAT, with file and key or tensor:
  * pickled weights (.bin), peft_type other than LORA, bias tensors, and every other setting whose

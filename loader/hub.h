@@ -23,7 +23,7 @@ typedef struct {
  * (default main; a branch, a tag or a commit's full hash) and the snapshot's folder is returned.
  * *out_dir is the caller's, free().
  *
- * EMC_ERR_USAGE: neither a folder nor a name of a model (odd characters, "..").
+ * EMC_ERR_USAGE: neither a folder nor a name of a model (odd characters, ".."), or a file.
  * EMC_ERR_NOT_FOUND: not in the cache (the message has the command that downloads it), or the
  * snapshot there lacks config.json or weights.
  */
