@@ -46,8 +46,9 @@ typedef enum {
 
 typedef struct {
     emc_match_kind kind;
-    int label;    /* index; -1 for none and ambiguous */
-    bool is_like; /* the text said "-like": an embryo model's cell, not an embryo's */
+    int label;     /* index; -1 for none and ambiguous */
+    int ambiguous; /* which of the profile's ambiguous terms; -1 for none, and for several labels */
+    bool is_like;  /* the text said "-like": an embryo model's cell, not an embryo's */
 } emc_label_match;
 
 /* A single name: a synonym table's cell, a gold label. text need not be UTF-8 (then no match). */
@@ -55,10 +56,11 @@ emc_status emc_labels_match(const emc_labels *labels, const char *text, size_t n
                             emc_label_match *out);
 
 /*
- * A model's whole answer: the think block and wrappers are stripped, then the whole text, the text
- * after the profile's answer prefix or a cue word ("Answer:", "Cell type:"), the first line, and
- * last the only label named inside it are tried, in that order; the first that means a label (or
- * is ambiguous) decides.
+ * A model's whole answer: the think block is stripped, then the whole text, the text after the last
+ * cue ("Answer:", "Cell type:", ...), the first line, and last the only label named inside it are
+ * tried, in that order; the first that means a label (or is ambiguous) decides. Inside a sentence
+ * a name of up to three letters counts in capitals only, and an ambiguous word beside a label that
+ * it may mean is no contradiction. Text that is not UTF-8 means nothing.
  */
 emc_status emc_labels_parse_answer(const emc_labels *labels, const char *text, size_t n,
                                    emc_label_match *out);
@@ -68,11 +70,16 @@ emc_status emc_labels_parse_answer(const emc_labels *labels, const char *text, s
  * digits and punctuation folded to ASCII (full width, ligatures, typographic dashes and quotes,
  * superscripts; not all of NFKC), ASCII, Latin-1, Greek and Cyrillic lower-cased, list numbers
  * ("3. ", "3) ", "(3) "), quotes, markdown and a final stop trimmed, runs of blank, underscore,
- * hyphen, slash and dot made one blank, haem to hem, a word "cell" or "cells" at the end dropped
+ * hyphen, dot, slash, comma and bracket made one blank (a hyphen at the end of a word stays, for
+ * CD16- is not CD16), haem to hem, a word "cell" or "cells" at the end dropped
  * unless the rest holds no letter ("8 cell" stays), and the last word made singular.
  * is_like may be NULL.
  */
 emc_status emc_label_normalise(emc_text *out, const char *text, size_t n, bool *is_like);
+
+/* Words of the longest name; whether an ambiguous term may mean a label. For parsing. */
+int emc_labels_max_words(const emc_labels *labels);
+bool emc_labels_may_mean(const emc_labels *labels, int ambiguous, int label);
 
 /* Removes think blocks: everything up to the last "</think>", and an unclosed "<think>" to the end.
  * Gives the part of `text` that is left, blanks at both ends trimmed. Nothing is copied. */

@@ -49,6 +49,8 @@ typedef struct {
     const char *uberon; /* NULL where none fits */
     const char *const *synonyms;
     int n_synonyms;
+    const char *const *like; /* names of cells of embryo models that resemble it: "HLC" */
+    int n_like;
 } emc_profile_label;
 
 /* A node of the hierarchy that is not itself an answer. */
