@@ -6,8 +6,9 @@
  * An answer depends on its own prompt, the prefix and the choices alone, bit for bit: not on what
  * else was submitted, the order, or the number of threads.
  *
- * A model is read-only once open. An engine belongs to one thread at a time; several engines may
- * share a model, each with pages of its own. Neither reads the environment or prints.
+ * A model is read-only once open. Several engines may share one, each with pages of its own, but
+ * they share its device, too: calls on them must not overlap. Neither reads the environment or
+ * prints.
  */
 
 #include <stddef.h>
@@ -50,25 +51,44 @@ void emc_model_close(emc_model *model); /* after its engines; NULL is fine */
 const emc_model_info *emc_model_get_info(const emc_model *model); /* borrowed */
 
 typedef struct {
-    int max_num_batched_tokens; /* rows of a step, a positive multiple of 128; 0: the default */
+    int max_num_batched_tokens; /* rows of a step, a positive multiple of 128; 0: 1024 */
+    int max_num_readers;        /* rows of a step whose logits are read, a positive multiple of
+                                   128; surplus ones wait a step. 0: all of a step's rows */
     int max_answer_tokens;      /* the most that a request may ask to generate; 0: 256 */
     int n_ids;                  /* token ids in use; the vocabulary's padding is never generated.
                                    0: the model's vocab */
+    int n_pages;                /* pages of 128 positions for K and V. 0: three steps' worth, and
+                                   as many as 256 MB hold, at most 1024 */
 } emc_engine_options;
 
-/* Takes all its memory now; a step allocates nothing. Also runs one product with its rows
- * permuted and fails with EMC_ERR_DEVICE if a row's bits changed. */
+/*
+ * Takes its memory now; a step allocates nothing. set_prefix, set_choices and submit take more
+ * where the prefix, the choices or a prompt need it: the longest prompt that is admitted is
+ * max_positions, but room for it is not taken before one comes.
+ *
+ * Also runs one product with its rows permuted and fails with EMC_ERR_DEVICE if a row's bits
+ * changed. options may be NULL: all defaults. EMC_ERR_ARG: an option out of range.
+ */
 emc_status emc_engine_open(emc_engine **out, emc_model *model, const emc_engine_options *options);
 void emc_engine_close(emc_engine *engine); /* drops what is in flight; NULL is fine */
 
-/* Ids that every prompt may share, computed now, once. A prompt that does not begin with them, or
- * is not longer, is computed whole. n = 0 forgets it. Only while nothing is in flight. */
+/*
+ * Ids that every prompt may share, computed now, once. A prompt that does not begin with them, or
+ * is not longer, is computed whole. n = 0 forgets it. Only while nothing is in flight (EMC_ERR_ARG
+ * otherwise, and for an id out of range). EMC_ERR_CONFIG: max_positions ids or more. After an
+ * error there is no prefix.
+ *
+ * With and without a prefix an answer agrees to rounding only: sums over keys are cut at other
+ * places. So it belongs to what a run must keep the same.
+ */
 emc_status emc_engine_set_prefix(emc_engine *engine, const int32_t *ids, int n);
 
 /*
  * The closed set of answers: choice c is ids[begin[c]] .. ids[begin[c + 1]) (the token that ends
- * the answer included). begin has n_choices + 1 entries rising from 0; copied. Only while nothing
- * is in flight. EMC_ERR_CONFIG: two choices of the same ids, an empty one, one longer than 64.
+ * the answer included). begin has n_choices + 1 entries rising from 0; copied. A choice may be the
+ * beginning of another. Only while nothing is in flight (EMC_ERR_ARG otherwise, and for an id out
+ * of range). EMC_ERR_CONFIG: two choices of the same ids, an empty one, one longer than 64. After
+ * an error the choices are as they were.
  */
 emc_status emc_engine_set_choices(emc_engine *engine, const int32_t *ids, const int32_t *begin,
                                   int n_choices);
@@ -90,9 +110,10 @@ typedef struct {
     uint64_t ticket;
     emc_ask ask;
     int n_prompt;
-    const double
-        *log_probs;     /* [n_choices], EMC_ASK_CHOICES; natural log over the full vocabulary */
-    const int32_t *ids; /* EMC_ASK_GENERATE: what was generated, the eos not included */
+    const double *log_probs; /* [n_choices], EMC_ASK_CHOICES: the sum over a choice's tokens of the
+                                natural log of their probability over the full vocabulary; NaN where
+                                the model's own numbers are */
+    const int32_t *ids;      /* EMC_ASK_GENERATE: what was generated, the eos not included */
     int n_ids;
     bool ended; /* EMC_ASK_GENERATE: by an eos, not by max_tokens */
 } emc_answer;
@@ -100,12 +121,14 @@ typedef struct {
 /* True when a submit would be refused for want of room; poll until it is not. */
 bool emc_engine_is_full(const emc_engine *engine);
 
-/* EMC_ERR_ARG: an id out of range, an empty prompt, no choices set, a full engine.
- * EMC_ERR_CONFIG: prompt and answer are longer than the model's max_positions. */
+/* EMC_ERR_ARG: an id out of range, an empty prompt, no choices set, max_tokens below 1 or above
+ * max_answer_tokens, a full engine. EMC_ERR_CONFIG: prompt and answer together are longer than the
+ * model's max_positions. */
 emc_status emc_engine_submit(emc_engine *engine, const emc_request *request);
 
 /* Runs steps until an answer is ready, and gives it: *answer is borrowed until the next call on
- * this engine. *got is false when nothing is in flight. Answers come as they are finished. */
+ * this engine. *got is false when nothing is in flight. Answers come as they are finished. After
+ * an error everything is in flight as before: poll again, or cancel. */
 emc_status emc_engine_poll(emc_engine *engine, emc_answer *answer, bool *got);
 
 /* Forgets everything in flight. */

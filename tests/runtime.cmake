@@ -1,1 +1,2 @@
-# Tests of runtime/
+emt_add_test(NAME test_runtime_pages SOURCES test_runtime_pages.c LINKS emc_runtime)
+emt_add_test(NAME test_runtime_choices SOURCES test_runtime_choices.c LINKS emc_runtime)

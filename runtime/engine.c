@@ -1,0 +1,332 @@
+/* The engine's life: its memory, its prefix, its choices. Requests: request.c. Steps: schedule.c.
+ */
+#include "runtime/engine.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/size.h"
+
+#define DEFAULT_ROWS          1024 /* bench/bench_engine.c */
+#define DEFAULT_ANSWER_TOKENS 256
+#define DEFAULT_CACHE_BYTES   ((size_t)256 << 20)
+#define MOST_DEFAULT_PAGES    1024
+#define MOST_ROWS             (1 << 20)
+#define MOST_PAGES            (1 << 22) /* slots stay within int32 */
+#define FIRST_ROPE_POSITIONS  4096
+/* Sequences in flight: enough to fill a step with short prompts, or with generated tokens. */
+#define MOST_SEQUENCES 256
+
+/* --- Memory ------------------------------------------------------------------------------- */
+
+/* A step for the choices and pages there are, in place of the old one. */
+static emc_status renew_step(emc_engine *engine, int n_pages, const emc_choices *choices)
+{
+    const emc_engine_options *options = &engine->options;
+    size_t n_wanted = 0;
+    emc_step *step;
+
+    if (choices &&
+        !emc_size_mul(&n_wanted, (size_t)options->max_num_readers, (size_t)choices->max_children))
+        n_wanted = SIZE_MAX;
+    if (n_wanted > INT32_MAX)
+        return emc_fail(EMC_ERR_CONFIG,
+                        "choices: %d tokens may follow one another's beginning, too many for %d "
+                        "readers a step",
+                        choices->max_children, options->max_num_readers);
+    EMC_TRY(emc_step_open(&step, engine->dev,
+                          &(emc_step_limits){.max_rows = options->max_num_batched_tokens,
+                                             .max_readers = options->max_num_readers,
+                                             .max_wanted = (int)n_wanted,
+                                             .max_pages = n_pages}));
+    emc_step_close(engine->step);
+    engine->step = step;
+    return EMC_OK;
+}
+
+static emc_status grow_cache(emc_engine *engine, int64_t n_pages)
+{
+    if (n_pages > MOST_PAGES)
+        return emc_fail(EMC_ERR_NOMEM, "the K/V cache: %lld pages are too many",
+                        (long long)n_pages);
+    if (n_pages <= emc_pages_count(engine->cache->pages))
+        return EMC_OK;
+    EMC_TRY(renew_step(engine, (int)n_pages, engine->choices));
+    return emc_cache_grow(engine->cache, (int)n_pages);
+}
+
+static emc_status grow_rope(emc_engine *engine, int n_positions)
+{
+    const emc_model_info *info = &engine->model->info;
+    const emc_ops *ops = engine->dev->ops;
+    const size_t row = (size_t)info->head_dim; /* half of cos, half of sin */
+    float *host = NULL;
+    void *table = NULL;
+    size_t n_bytes;
+    emc_status status;
+
+    if (n_positions <= engine->rope_len)
+        return EMC_OK;
+    if (n_positions < 2 * engine->rope_len)
+        n_positions = 2 * engine->rope_len;
+    if (n_positions > info->max_positions)
+        n_positions = info->max_positions;
+    n_bytes = (size_t)n_positions * row * sizeof(float);
+    EMC_TRY(emc_alloc(&host, (size_t)n_positions, row * sizeof(float), "rotary tables"));
+    emc_model_rope_rows(engine->model, host, 0, n_positions);
+    status = ops->alloc(engine->dev, &table, n_bytes, "rotary tables");
+    if (status == EMC_OK)
+        status = ops->upload(engine->dev, table, host, n_bytes);
+    free(host);
+    if (status != EMC_OK) {
+        ops->release(engine->dev, table);
+        return status;
+    }
+    ops->release(engine->dev, engine->rope_table);
+    engine->rope_table = table;
+    engine->rope_len = n_positions;
+    return EMC_OK;
+}
+
+emc_status emc_engine_make_room(emc_engine *engine, int n_pages, int n_positions)
+{
+    EMC_TRY(grow_cache(engine, (int64_t)n_pages + engine->n_prefix_pages));
+    return grow_rope(engine, n_positions);
+}
+
+/* --- Open and close ----------------------------------------------------------------------- */
+
+static emc_status check_rows(const char *name, int rows)
+{
+    if (rows < EMC_PAGE_POSITIONS || rows % EMC_PAGE_POSITIONS != 0 || rows > MOST_ROWS)
+        return emc_fail(EMC_ERR_ARG, "%s is %d, need a multiple of %d from %d to %d", name, rows,
+                        EMC_PAGE_POSITIONS, EMC_PAGE_POSITIONS, MOST_ROWS);
+    return EMC_OK;
+}
+
+static int default_pages(const emc_model *model, int rows)
+{
+    const size_t fit = DEFAULT_CACHE_BYTES / emc_cache_page_bytes(model);
+    const size_t least = 3 * (size_t)rows / EMC_PAGE_POSITIONS + 16;
+    const size_t most = least > MOST_DEFAULT_PAGES ? least : MOST_DEFAULT_PAGES;
+
+    return (int)(fit < least ? least : fit > most ? most : fit);
+}
+
+static emc_status set_options(emc_engine *engine, const emc_engine_options *given)
+{
+    const emc_model_info *info = &engine->model->info;
+    emc_engine_options *options = &engine->options;
+
+    if (given)
+        *options = *given;
+    if (options->max_num_batched_tokens == 0)
+        options->max_num_batched_tokens = DEFAULT_ROWS;
+    EMC_TRY(check_rows("max_num_batched_tokens", options->max_num_batched_tokens));
+    if (options->max_num_readers == 0)
+        options->max_num_readers = options->max_num_batched_tokens;
+    EMC_TRY(check_rows("max_num_readers", options->max_num_readers));
+    if (options->max_answer_tokens == 0)
+        options->max_answer_tokens = DEFAULT_ANSWER_TOKENS;
+    if (options->max_answer_tokens < 1)
+        return emc_fail(EMC_ERR_ARG, "max_answer_tokens is %d, need at least 1",
+                        options->max_answer_tokens);
+    if (options->n_ids == 0)
+        options->n_ids = info->vocab;
+    if (options->n_ids < 1 || options->n_ids > info->vocab)
+        return emc_fail(EMC_ERR_ARG, "n_ids is %d, the model has %d token ids", options->n_ids,
+                        info->vocab);
+    if (options->n_pages == 0)
+        options->n_pages = default_pages(engine->model, options->max_num_batched_tokens);
+    if (options->n_pages < 1 || options->n_pages > MOST_PAGES)
+        return emc_fail(EMC_ERR_ARG, "n_pages is %d, need 1 to %d", options->n_pages, MOST_PAGES);
+    return EMC_OK;
+}
+
+static emc_status take_memory(emc_engine *engine)
+{
+    const emc_engine_options *options = &engine->options;
+    const size_t n_sequences = (size_t)engine->max_sequences;
+    const int max_positions = engine->model->info.max_positions;
+
+    EMC_TRY(emc_alloc(&engine->sequences, n_sequences, sizeof *engine->sequences, "sequences"));
+    EMC_TRY(emc_alloc(&engine->order, n_sequences, sizeof *engine->order, "sequences"));
+    EMC_TRY(emc_alloc(&engine->finished, n_sequences, sizeof *engine->finished, "sequences"));
+    EMC_TRY(emc_alloc(&engine->readers, (size_t)options->max_num_readers, sizeof *engine->readers,
+                      "readers"));
+    EMC_TRY(emc_cache_open(&engine->cache, engine->model, options->n_pages));
+    EMC_TRY(emc_graph_open(&engine->graph, engine->model, options->max_num_batched_tokens,
+                           options->max_num_readers));
+    EMC_TRY(renew_step(engine, options->n_pages, NULL));
+    return grow_rope(engine,
+                     max_positions < FIRST_ROPE_POSITIONS ? max_positions : FIRST_ROPE_POSITIONS);
+}
+
+emc_status emc_engine_open(emc_engine **out, emc_model *model, const emc_engine_options *options)
+{
+    emc_engine *engine = NULL;
+    emc_status status;
+
+    *out = NULL;
+    EMC_TRY(emc_alloc(&engine, 1, sizeof *engine, "the engine"));
+    engine->model = model;
+    engine->dev = model->dev;
+    engine->max_sequences = MOST_SEQUENCES;
+    status = set_options(engine, options);
+    if (status == EMC_OK)
+        status = emc_engine_self_check(model);
+    if (status == EMC_OK)
+        status = take_memory(engine);
+    if (status != EMC_OK) {
+        emc_engine_close(engine);
+        return status;
+    }
+    *out = engine;
+    return EMC_OK;
+}
+
+void emc_engine_close(emc_engine *engine)
+{
+    if (!engine)
+        return;
+    for (int i = 0; engine->sequences && i < engine->max_sequences; i++) {
+        free(engine->sequences[i].ids);
+        free(engine->sequences[i].pages);
+        free(engine->sequences[i].edges);
+        free(engine->sequences[i].log_probs);
+    }
+    free(engine->sequences);
+    free(engine->order);
+    free(engine->finished);
+    free(engine->readers);
+    free(engine->prefix);
+    free(engine->prefix_pages);
+    emc_choices_close(engine->choices);
+    free(engine->joint);
+    engine->dev->ops->release(engine->dev, engine->rope_table);
+    emc_step_close(engine->step);
+    emc_graph_close(engine->graph);
+    emc_cache_close(engine->cache);
+    free(engine);
+}
+
+/* --- Prefix and choices ------------------------------------------------------------------- */
+
+emc_status emc_engine_check_ids(const emc_engine *engine, const char *what, const int32_t *ids,
+                                int n)
+{
+    for (int i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= engine->model->info.vocab)
+            return emc_fail(EMC_ERR_ARG, "%s: id %d at place %d is not in [0, %d)", what,
+                            (int)ids[i], i, engine->model->info.vocab);
+    return EMC_OK;
+}
+
+static emc_status check_idle(const emc_engine *engine, const char *what)
+{
+    const int n = engine->n_order + engine->n_finished;
+
+    if (n > 0)
+        return emc_fail(EMC_ERR_ARG, "%s: %d requests are in flight, poll their answers first",
+                        what, n);
+    return EMC_OK;
+}
+
+static emc_status forget_prefix(emc_engine *engine)
+{
+    const int n_pages = engine->n_prefix_pages;
+
+    engine->n_prefix = engine->n_prefix_pages = 0;
+    return emc_pages_release(engine->cache->pages, engine->prefix_pages, n_pages);
+}
+
+emc_status emc_engine_set_prefix(emc_engine *engine, const int32_t *ids, int n)
+{
+    const int n_pages = n > 0 ? emc_pages_for(n) : 0;
+    emc_status status;
+
+    EMC_TRY(check_idle(engine, "prefix"));
+    EMC_TRY(forget_prefix(engine));
+    if (n < 0)
+        return emc_fail(EMC_ERR_ARG, "prefix: %d ids", n);
+    if (n == 0)
+        return EMC_OK;
+    EMC_TRY(emc_engine_check_ids(engine, "prefix", ids, n));
+    if (n >= engine->model->info.max_positions)
+        return emc_fail(EMC_ERR_CONFIG,
+                        "prefix: %d tokens leave no room in the model's %d positions; shorten "
+                        "it",
+                        n, engine->model->info.max_positions);
+    /* Beside the prefix there is as much room as without. */
+    EMC_TRY(emc_engine_make_room(engine, engine->options.n_pages + n_pages, n));
+    EMC_TRY(emc_grow(&engine->prefix, (size_t)n, sizeof *ids, "the prefix"));
+    EMC_TRY(emc_grow(&engine->prefix_pages, (size_t)n_pages, sizeof(int32_t), "the prefix"));
+    memcpy(engine->prefix, ids, (size_t)n * sizeof *ids);
+    EMC_TRY(emc_pages_take(engine->cache->pages, engine->prefix_pages, n_pages));
+    engine->n_prefix_pages = n_pages;
+    status = emc_engine_run_ids(engine, ids, n, engine->prefix_pages, NULL);
+    if (status != EMC_OK) {
+        (void)forget_prefix(engine);
+        return status;
+    }
+    engine->n_prefix = n;
+    return EMC_OK;
+}
+
+emc_status emc_engine_set_choices(emc_engine *engine, const int32_t *ids, const int32_t *begin,
+                                  int n_choices)
+{
+    emc_choices *choices = NULL;
+    double *joint = NULL;
+    emc_status status;
+
+    EMC_TRY(check_idle(engine, "choices"));
+    EMC_TRY(
+        emc_choices_open(&choices, ids, begin, n_choices, engine->model->info.vocab, EMC_MAX_PATH));
+    status = emc_alloc(&joint, (size_t)choices->n_nodes, sizeof *joint, "choices");
+    if (status == EMC_OK)
+        status = renew_step(engine, emc_pages_count(engine->cache->pages), choices);
+    if (status != EMC_OK) {
+        free(joint);
+        emc_choices_close(choices);
+        return status;
+    }
+    emc_choices_close(engine->choices);
+    free(engine->joint);
+    engine->choices = choices;
+    engine->joint = joint;
+    return EMC_OK;
+}
+
+/* --- Figures ------------------------------------------------------------------------------ */
+
+void emc_engine_get_stats(const emc_engine *engine, emc_engine_stats *out)
+{
+    *out = engine->stats;
+    out->kv_bytes = emc_cache_bytes(engine->cache);
+    out->activation_bytes = emc_graph_bytes(engine->graph) + emc_step_bytes(&engine->step->limits);
+}
+
+emc_status emc_engine_logits(emc_engine *engine, const int32_t *ids, int n_ids, float *logits)
+{
+    int32_t *pages = NULL;
+    int n_pages;
+    emc_status status;
+
+    EMC_TRY(check_idle(engine, "logits"));
+    if (n_ids < 1 || n_ids > engine->model->info.max_positions)
+        return emc_fail(EMC_ERR_CONFIG, "logits: %d tokens, need 1 to %d", n_ids,
+                        engine->model->info.max_positions);
+    EMC_TRY(emc_engine_check_ids(engine, "logits", ids, n_ids));
+    n_pages = emc_pages_for(n_ids);
+    EMC_TRY(emc_engine_make_room(engine, n_pages, n_ids));
+    EMC_TRY(emc_alloc(&pages, (size_t)n_pages, sizeof *pages, "pages"));
+    status = emc_pages_take(engine->cache->pages, pages, n_pages);
+    if (status == EMC_OK) {
+        status = emc_engine_run_ids(engine, ids, n_ids, pages, logits);
+        if (emc_pages_release(engine->cache->pages, pages, n_pages) != EMC_OK && status == EMC_OK)
+            status = emc_fail(EMC_ERR_INTERNAL, "logits: pages were lost");
+    }
+    free(pages);
+    return status;
+}

@@ -1,0 +1,161 @@
+/* What an engine is asked, and what it answers. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/size.h"
+#include "runtime/engine.h"
+
+static void release_borrowed(emc_engine *engine)
+{
+    if (engine->borrowed)
+        engine->borrowed->state = EMC_SEQUENCE_FREE;
+    engine->borrowed = NULL;
+}
+
+bool emc_engine_is_full(const emc_engine *engine)
+{
+    const int n_nodes = engine->choices ? engine->choices->n_inner : 0;
+    int64_t rows = 0;
+
+    for (int i = 0; i < engine->n_order; i++) {
+        const emc_sequence *sequence = engine->order[i];
+
+        rows += sequence->n_own + sequence->n_generated - sequence->own_done;
+        if (sequence->ask == EMC_ASK_CHOICES)
+            rows += n_nodes - sequence->nodes_done;
+    }
+    return engine->n_order + engine->n_finished >= engine->max_sequences ||
+           rows >= 2 * (int64_t)engine->options.max_num_batched_tokens;
+}
+
+static emc_status check_request(const emc_engine *engine, const emc_request *request)
+{
+    const int max_positions = engine->model->info.max_positions;
+    int n_answer;
+
+    if (emc_engine_is_full(engine))
+        return emc_fail(EMC_ERR_ARG, "the engine is full: poll an answer before the next request");
+    if (request->n_ids < 1)
+        return emc_fail(EMC_ERR_ARG, "the prompt is empty");
+    EMC_TRY(emc_engine_check_ids(engine, "prompt", request->ids, request->n_ids));
+    switch (request->ask) {
+    case EMC_ASK_CHOICES:
+        if (!engine->choices)
+            return emc_fail(EMC_ERR_ARG, "no choices are set");
+        n_answer = engine->choices->max_depth;
+        break;
+    case EMC_ASK_GENERATE:
+        n_answer = request->max_tokens;
+        if (n_answer < 1 || n_answer > engine->options.max_answer_tokens)
+            return emc_fail(EMC_ERR_ARG, "max_tokens is %d, need 1 to %d", n_answer,
+                            engine->options.max_answer_tokens);
+        break;
+    default:
+        return emc_fail(EMC_ERR_ARG, "no such question: %d", (int)request->ask);
+    }
+    if (request->n_ids > max_positions - n_answer)
+        return emc_fail(EMC_ERR_CONFIG,
+                        "the prompt has %d tokens and the answer up to %d, the model takes %d in "
+                        "all; shorten the prompt",
+                        request->n_ids, n_answer, max_positions);
+    return EMC_OK;
+}
+
+static bool begins_with_prefix(const emc_engine *engine, const emc_request *request)
+{
+    return engine->n_prefix > 0 && request->n_ids > engine->n_prefix &&
+           memcmp(request->ids, engine->prefix,
+                  (size_t)engine->n_prefix * sizeof *engine->prefix) == 0;
+}
+
+/* A free sequence that takes the request; the memory of its last use is kept. */
+static emc_status set_up(emc_engine *engine, emc_sequence *sequence, const emc_request *request)
+{
+    const bool choices = request->ask == EMC_ASK_CHOICES;
+    const int n_answer = choices ? 0 : request->max_tokens;
+    int n_pages;
+
+    sequence->ticket = request->ticket;
+    sequence->ask = request->ask;
+    sequence->n_prompt = request->n_ids;
+    sequence->prefix_len = begins_with_prefix(engine, request) ? engine->n_prefix : 0;
+    sequence->n_own = request->n_ids - sequence->prefix_len;
+    sequence->n_generated = 0;
+    sequence->max_tokens = n_answer;
+    sequence->ended = false;
+    sequence->own_done = sequence->nodes_done = 0;
+    sequence->own_taken = sequence->nodes_taken = 0;
+    emc_sequence_count_pages(sequence, engine->choices);
+    n_pages = sequence->n_own_pages + sequence->n_path_pages;
+    EMC_TRY(emc_reserve(&sequence->ids, &sequence->ids_capacity,
+                        (size_t)request->n_ids + (size_t)n_answer, sizeof *sequence->ids,
+                        "a prompt"));
+    memcpy(sequence->ids, request->ids, (size_t)request->n_ids * sizeof *request->ids);
+    EMC_TRY(emc_reserve(&sequence->pages, &sequence->pages_capacity, (size_t)n_pages,
+                        sizeof *sequence->pages, "a prompt"));
+    if (choices) {
+        EMC_TRY(emc_reserve(&sequence->edges, &sequence->edges_capacity,
+                            (size_t)engine->choices->n_nodes, sizeof(double), "an answer"));
+        EMC_TRY(emc_reserve(&sequence->log_probs, &sequence->log_probs_capacity,
+                            (size_t)engine->choices->n_choices, sizeof(double), "an answer"));
+    }
+    return emc_engine_make_room(engine, n_pages,
+                                request->n_ids + (choices ? engine->choices->max_depth : n_answer));
+}
+
+emc_status emc_engine_submit(emc_engine *engine, const emc_request *request)
+{
+    emc_sequence *sequence = engine->sequences;
+
+    release_borrowed(engine);
+    EMC_TRY(check_request(engine, request));
+    while (sequence->state != EMC_SEQUENCE_FREE)
+        sequence++; /* there is one: the engine is not full */
+    EMC_TRY(set_up(engine, sequence, request));
+    sequence->state = EMC_SEQUENCE_WAITING;
+    engine->order[engine->n_order++] = sequence;
+    return EMC_OK;
+}
+
+emc_status emc_engine_poll(emc_engine *engine, emc_answer *answer, bool *got)
+{
+    emc_sequence *sequence;
+
+    release_borrowed(engine);
+    *got = false;
+    while (engine->n_finished == 0) {
+        if (engine->n_order == 0)
+            return EMC_OK;
+        EMC_TRY(emc_engine_run_step(engine));
+    }
+    sequence = engine->finished[engine->first_finished];
+    engine->first_finished = (engine->first_finished + 1) % engine->max_sequences;
+    engine->n_finished--;
+    engine->borrowed = sequence;
+    *answer = (emc_answer){.ticket = sequence->ticket,
+                           .ask = sequence->ask,
+                           .n_prompt = sequence->n_prompt,
+                           .ended = sequence->ended};
+    if (sequence->ask == EMC_ASK_CHOICES) {
+        answer->log_probs = sequence->log_probs;
+    } else {
+        answer->ids = sequence->ids + sequence->n_prompt;
+        answer->n_ids = sequence->n_generated;
+    }
+    *got = true;
+    return EMC_OK;
+}
+
+void emc_engine_cancel(emc_engine *engine)
+{
+    release_borrowed(engine);
+    for (int i = 0; i < engine->n_order; i++) {
+        if (i < engine->n_running)
+            emc_engine_release_pages(engine, engine->order[i]);
+        engine->order[i]->state = EMC_SEQUENCE_FREE;
+    }
+    for (int i = 0; i < engine->n_finished; i++)
+        engine->finished[(engine->first_finished + i) % engine->max_sequences]->state =
+            EMC_SEQUENCE_FREE;
+    engine->n_order = engine->n_running = engine->n_finished = 0;
+}

@@ -1,0 +1,83 @@
+#pragma once
+/*
+ * One step: the rows that go through the model together, and the readers among them, the rows
+ * whose logits are read. Filled on the host, then sent to the device in one go.
+ *
+ * Rows of a sequence follow one another. A row's keys are those of its item (a prefix and a
+ * stretch of the sequence's own pages), then its path.
+ */
+
+#include "kernels/ops.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct {
+    int32_t *tokens;                  /* [max_rows] */
+    int32_t *positions;               /* [max_rows] */
+    int32_t *slots;                   /* [max_rows] */
+    int32_t *path_lens;               /* [max_rows] */
+    int32_t *path_slots;              /* [max_rows, EMC_MAX_PATH] */
+    int32_t *reader_rows;             /* [max_readers], rising */
+    int32_t *wanted_begin;            /* [max_readers + 1] */
+    int32_t *wanted;                  /* [max_wanted] */
+    int32_t *page_table;              /* [max_pages] */
+    emc_attention_item *items;        /* [max_rows] */
+    emc_attention_item *reader_items; /* [max_readers], over readers in place of rows */
+    int32_t *reader_positions;        /* [max_readers] */
+    int32_t *reader_path_lens;        /* [max_readers] */
+    int32_t *reader_path_slots;       /* [max_readers, EMC_MAX_PATH] */
+    float *wanted_logits;             /* [max_wanted] */
+    float *log_sums;                  /* [max_readers] */
+    int32_t *best;                    /* [max_readers] */
+} emc_step_arrays;
+
+typedef struct {
+    int max_rows;
+    int max_readers;
+    int max_wanted;
+    int max_pages;
+} emc_step_limits;
+
+typedef struct {
+    emc_device *dev;
+    emc_step_limits limits;
+    emc_step_arrays host;
+    emc_step_arrays device;
+    void *host_memory;
+    void *device_memory;
+    int n_rows, n_readers, n_wanted, n_pages, n_items, n_reader_items;
+} emc_step;
+
+emc_status emc_step_open(emc_step **out, emc_device *dev, const emc_step_limits *limits);
+void emc_step_close(emc_step *step);
+
+/* Bytes that it takes on the device. */
+size_t emc_step_bytes(const emc_step_limits *limits);
+
+/* Everything below adds to a step that this emptied. The limits are the caller's to keep. */
+void emc_step_clear(emc_step *step);
+
+/* Adds pages to the step's page table and returns the index of the first. */
+int emc_step_add_pages(emc_step *step, const int32_t *pages, int n);
+
+/* Adds a row; path is EMC_MAX_PATH slots or NULL, of which the first path_len count. Returns it. */
+int emc_step_add_row(emc_step *step, int32_t token, int position, int32_t slot, const int32_t *path,
+                     int path_len);
+
+/* The rows of an item, fields as in kernels/ops.h. */
+void emc_step_add_item(emc_step *step, const emc_attention_item *item);
+
+/* The last row added is read, and the logits of n ids are wanted of it. Returns the reader. */
+int emc_step_add_reader(emc_step *step, const int32_t *wanted, int n);
+void emc_step_add_reader_item(emc_step *step, const emc_attention_item *item);
+
+emc_status emc_step_upload(emc_step *step);
+
+/* Waits, and brings wanted_logits, log_sums and best to the host. */
+emc_status emc_step_download(emc_step *step);
+
+#ifdef __cplusplus
+}
+#endif

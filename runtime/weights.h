@@ -1,0 +1,73 @@
+#pragma once
+/* Which tensor is used where, and what an adapter adds to it: the loader's tables made ready for a
+ * device. */
+
+#include "base/status.h"
+#include "loader/checkpoint.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct emc_weight_source emc_weight_source;
+
+/* The checkpoint and, where adapter_dir is not NULL, the adapter. Errors as the loader's. */
+emc_status emc_weight_source_open(emc_weight_source **out, const char *model_dir,
+                                  const char *adapter_dir);
+void emc_weight_source_close(emc_weight_source *source);
+
+const emc_model_config *emc_weight_source_config(const emc_weight_source *source);
+
+/*
+ * The weights in use, an adapter's full replacements in their places. `head` is never NULL: where
+ * head and embedding are one it is the same pointer as `embed`. (A tied model whose adapter
+ * replaces one of the two keeps the base's for the other, as PEFT does.)
+ */
+const emc_weights *emc_weight_source_get(const emc_weight_source *source);
+
+/* Weights of the checkpoint, each counted once, without the adapter. */
+int64_t emc_weight_source_parameters(const emc_weight_source *source);
+
+/* The matrices as the graph multiplies them, those that share an input stacked. */
+typedef enum {
+    EMC_MATRIX_QKV = 0, /* [q; k; v] */
+    EMC_MATRIX_O,
+    EMC_MATRIX_GATE_UP, /* [gate; up] */
+    EMC_MATRIX_DOWN,
+    EMC_MATRIX_EMBED,
+    EMC_MATRIX_HEAD
+} emc_matrix_role;
+
+/* The tensors of a matrix, one below the other; returns how many, at most EMC_MAX_PARTS. `layer`
+ * counts for the first four roles. */
+#define EMC_MAX_PARTS 3
+int emc_weight_source_parts(const emc_weight_source *source, emc_matrix_role role, int layer,
+                            const emc_tensor **parts);
+
+/*
+ * What the adapter does to a matrix, in the terms of emc_lora_spec:
+ *
+ *   a             f32 [rank, k]  the parts' A, one below the other
+ *   b             f32 [n, rank]  the parts' B along the diagonal, the scale in them
+ *   column_scale  f32 [n]        magnitude / norm of the row of W + scale B A; 1 for a part
+ *                                without DoRA; NULL when no part has it
+ *
+ * rank is 0 where the adapter leaves the matrix alone.
+ */
+typedef struct {
+    float *a;
+    float *b;
+    float *column_scale;
+    int rank;
+    int n;
+    int k;
+} emc_low_rank;
+
+/* Free with emc_low_rank_free. EMC_ERR_FORMAT: DoRA of the embedding. */
+emc_status emc_weight_source_low_rank(const emc_weight_source *source, emc_matrix_role role,
+                                      int layer, emc_low_rank *out);
+void emc_low_rank_free(emc_low_rank *update);
+
+#ifdef __cplusplus
+}
+#endif
