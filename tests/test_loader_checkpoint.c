@@ -6,7 +6,9 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/text.h"
 #include "loader/checkpoint.h"
+#include "loader_files.h"
 
 static cJSON *expected(const char *part)
 {
@@ -99,10 +101,416 @@ static void test_golden_checkpoints(void **state)
     cJSON_Delete(all);
 }
 
+/* The official files: sizes of the table in the model's specification. */
+static const struct {
+    const char *name;
+    int n_layers, n_heads, hidden, ffn, n_shards;
+    bool tied, head_in_files;
+    uint64_t parameters;
+} sizes[] = {
+    {"0.6b", 28, 16, 1024, 3072, 1, true, true, 596049920},
+    {"1.7b", 28, 16, 2048, 6144, 2, true, true, 1720574976},
+    {"4b", 36, 32, 2560, 9728, 3, true, false, 4022468096},
+    {"8b", 36, 32, 4096, 12288, 5, false, true, 8190735360},
+    {"14b", 40, 40, 5120, 17408, 8, false, true, 14768307200},
+    {"32b", 64, 64, 5120, 25600, 17, false, true, 32762123264},
+};
+
+static const char *official(const char *stem, const char *size)
+{
+    char name[128];
+
+    snprintf(name, sizeof name, "data/qwen3-tokenizer/%s-%s.json", stem, size);
+    return emt_shared(name);
+}
+
+static void copy(const char *dir, const char *name, const char *from)
+{
+    char *text = emt_read(from, NULL);
+
+    files_write_text(dir, name, text);
+    free(text);
+}
+
+/* Cuts the tensors into shards as the official index does, and gives its total_size. */
+static double assign_shards(file_tensor *tensors, size_t n, const char *dir, const char *size)
+{
+    const char *path = official("model.safetensors.index", size);
+    size_t n_text;
+    char *text = emt_read(path, &n_text);
+    cJSON *index;
+
+    copy(dir, "model.safetensors.index.json", path);
+    EMT_OK(emc_json_parse(&index, text, n_text, path));
+    const cJSON *map = emc_json_member(index, "weight_map");
+    assert_int_equal(cJSON_GetArraySize(map), n);
+    for (size_t i = 0; i < n; i++) {
+        const cJSON *file = emc_json_member(map, tensors[i].name);
+        assert_non_null(file);
+        assert_int_equal(sscanf(file->valuestring, "model-%d-of-", &tensors[i].shard), 1);
+    }
+    const double total =
+        emc_json_member(emc_json_member(index, "metadata"), "total_size")->valuedouble;
+    cJSON_Delete(index);
+    free(text);
+    return total;
+}
+
+static void check_official(size_t which)
+{
+    const char *size = sizes[which].name;
+    char dir[4096], name[64];
+    emc_model_config config;
+    emc_checkpoint *c;
+    size_t n, head_bytes;
+    double total = 0.0;
+
+    snprintf(dir, sizeof dir, "%s", files_folder(size));
+    copy(dir, "config.json", official("config", size));
+    copy(dir, "generation_config.json", emt_shared("data/qwen3-tokenizer/generation_config.json"));
+    EMT_OK(emc_model_config_read(&config, dir));
+    file_tensor *tensors = files_qwen3(&n, &config, sizes[which].head_in_files);
+    if (sizes[which].n_shards == 1)
+        files_write(dir, "model.safetensors", tensors, n, -1);
+    else
+        total = assign_shards(tensors, n, dir, size);
+    for (int shard = 1; sizes[which].n_shards > 1 && shard <= sizes[which].n_shards; shard++) {
+        snprintf(name, sizeof name, "model-%05d-of-%05d.safetensors", shard, sizes[which].n_shards);
+        files_write(dir, name, tensors, n, shard);
+    }
+    free(tensors);
+
+    EMT_OK(emc_checkpoint_open(&c, dir));
+    const emc_weights *w = emc_checkpoint_weights(c);
+    const emc_model_config *read = emc_checkpoint_config(c);
+    assert_int_equal(read->n_layers, sizes[which].n_layers);
+    assert_int_equal(read->n_heads, sizes[which].n_heads);
+    assert_int_equal(read->hidden, sizes[which].hidden);
+    assert_int_equal(read->ffn, sizes[which].ffn);
+    assert_true(read->tie_embeddings == sizes[which].tied);
+    assert_true((w->head == NULL) == sizes[which].tied);
+    assert_int_equal(w->layers[0].q->dims[0], sizes[which].n_heads * 128);
+    assert_int_equal(emc_checkpoint_file_count(c), sizes[which].n_shards);
+    assert_true(emc_checkpoint_bytes(c) == 2 * sizes[which].parameters);
+    head_bytes = sizes[which].tied && sizes[which].head_in_files ? w->embed->n_bytes : 0;
+    assert_true(total == 0.0 || total == (double)(emc_checkpoint_bytes(c) + head_bytes));
+    if (sizes[which].n_shards > 2) { /* some layer straddles two shards */
+        int n_straddling = 0;
+        for (int i = 0; i < read->n_layers; i++)
+            n_straddling += strcmp(w->layers[i].q->file, w->layers[i].post_norm->file) != 0;
+        assert_true(n_straddling > 0);
+    }
+    emc_checkpoint_close(c);
+}
+
+static void test_official_sizes(void **state)
+{
+    (void)state;
+
+    emt_need_shared("data/qwen3-tokenizer/config-32b.json");
+    for (size_t i = 0; i < EMC_COUNT(sizes); i++)
+        check_official(i);
+}
+
+static const char small_config[] =
+    "{\"architectures\":[\"Qwen3ForCausalLM\"],\"model_type\":\"qwen3\",\"vocab_size\":24,"
+    "\"hidden_size\":12,\"intermediate_size\":20,\"num_hidden_layers\":2,"
+    "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"head_dim\":8,"
+    "\"max_position_embeddings\":64,\"rms_norm_eps\":1e-6,\"rope_theta\":1e6,"
+    "\"tie_word_embeddings\":%s}";
+
+static const emc_model_config small = {.n_layers = 2,
+                                       .n_heads = 4,
+                                       .n_kv_heads = 2,
+                                       .head_dim = 8,
+                                       .hidden = 12,
+                                       .ffn = 20,
+                                       .vocab = 24};
+
+/* A folder with the small config, the weights still to be written. */
+static void small_folder(char dir[4096], bool tied)
+{
+    static int count;
+    char name[32], config[1024];
+
+    snprintf(name, sizeof name, "small%d", count++);
+    snprintf(dir, 4096, "%s", files_folder(name));
+    snprintf(config, sizeof config, small_config, tied ? "true" : "false");
+    files_write_text(dir, "config.json", config);
+}
+
+static void expect_failure(emc_status status, const char *message, const char *dir)
+{
+    emc_checkpoint *c = (emc_checkpoint *)&c;
+
+    EMT_FAILS(status, message, emc_checkpoint_open(&c, dir));
+    assert_null(c);
+}
+
+/* One change to one tensor of a whole model, and the message it must give. */
+static const struct {
+    const char *tensor, *rename, *dtype;
+    int n_dims;
+    size_t dims[2];
+    const char *message;
+} changes[] = {
+    {"model.norm.weight",
+     "model.final.weight",
+     "BF16",
+     1,
+     {12},
+     "tensor model.norm.weight is missing"},
+    {"lm_head.weight", "lm_head.scale", "BF16", 2, {24, 12}, "tensor lm_head.weight is missing"},
+    {"model.layers.1.self_attn.o_proj.weight",
+     "model.layers.2.self_attn.o_proj.weight",
+     "BF16",
+     2,
+     {12, 32},
+     "tensor model.layers.1.self_attn.o_proj.weight is missing"},
+    {"model.layers.1.self_attn.o_proj.weight",
+     NULL,
+     "BF16",
+     2,
+     {32, 12},
+     "o_proj.weight: shape is [32, 12], wanted [12, 32]"},
+    {"model.layers.0.self_attn.q_proj.weight",
+     NULL,
+     "BF16",
+     2,
+     {12, 12},
+     "q_proj.weight: shape is [12, 12], wanted [32, 12]"},
+    {"model.layers.0.self_attn.k_norm.weight",
+     NULL,
+     "BF16",
+     1,
+     {32},
+     "k_norm.weight: shape is [32], wanted [8]"},
+    {"model.layers.0.input_layernorm.weight",
+     NULL,
+     "BF16",
+     2,
+     {12, 1},
+     "input_layernorm.weight: shape is [12, 1], wanted [12]"},
+    {"model.embed_tokens.weight",
+     NULL,
+     "BF16",
+     2,
+     {23, 12},
+     "embed_tokens.weight: shape is [23, 12], wanted [24, 12]"},
+    {"model.layers.0.mlp.up_proj.weight",
+     NULL,
+     "I8",
+     2,
+     {20, 12},
+     "up_proj.weight: dtype is I8, wanted F32, BF16 or F16"},
+    {"model.layers.0.mlp.up_proj.weight", NULL, "F8_E4M3", 2, {20, 12}, "dtype is F8_E4M3"},
+    {"model.layers.0.mlp.gate_proj.weight",
+     "model.layers.0.mlp.up_proj.weight",
+     "BF16",
+     2,
+     {20, 12},
+     "\"model.layers.0.mlp.up_proj.weight\" comes twice"},
+};
+
+static void test_broken_tensors(void **state)
+{
+    (void)state;
+
+    for (size_t i = 0; i < EMC_COUNT(changes); i++) {
+        char dir[4096];
+        size_t n;
+        file_tensor *tensors = files_qwen3(&n, &small, true);
+        file_tensor *t = files_find(tensors, n, changes[i].tensor);
+
+        small_folder(dir, false);
+        t->dtype = changes[i].dtype;
+        t->n_dims = changes[i].n_dims;
+        memcpy(t->dims, changes[i].dims, sizeof changes[i].dims);
+        if (changes[i].rename)
+            snprintf(t->name, sizeof t->name, "%s", changes[i].rename);
+        files_write(dir, "model.safetensors", tensors, n, -1);
+        expect_failure(EMC_ERR_FORMAT, changes[i].message, dir);
+        free(tensors);
+    }
+}
+
+/* Extra tensors: which are ignored, and which are refused. */
+static void test_extra_tensors(void **state)
+{
+    (void)state;
+    static const struct {
+        bool tied;
+        const char *name;
+        size_t dims[2];
+        const char *message; /* NULL: ignored */
+    } extras[] = {
+        {false, "model.layers.0.self_attn.rotary_emb.inv_freq", {4, 1}, NULL},
+        {true, "model.layers.0.self_attn.rotary_emb.inv_freq", {4, 1}, NULL},
+        {true, "lm_head.weight", {24, 12}, NULL},
+        {true, "lm_head.weight", {12, 24}, "lm_head.weight: shape is [12, 24], wanted [24, 12]"},
+        {false, "lm_head.bias", {24, 1}, "tensor lm_head.bias is not part of a Qwen3 model"},
+        {true, "model.layers.0.self_attn.q_proj.bias", {32, 1}, "q_proj.bias is not part of"},
+        {false, "model.layers.2.input_layernorm.weight", {12, 1}, "model of 2 layers"},
+        {false, "model.layers.00.input_layernorm.weight", {12, 1}, "layers.00.input_layernorm"},
+    };
+
+    for (size_t i = 0; i < EMC_COUNT(extras); i++) {
+        char dir[4096];
+        size_t n;
+        file_tensor *tensors = files_qwen3(&n, &small, !extras[i].tied);
+        emc_checkpoint *c;
+
+        small_folder(dir, extras[i].tied);
+        tensors = realloc(tensors, (n + 1) * sizeof *tensors);
+        tensors[n] = (file_tensor){.dtype = "F32", .n_dims = 2};
+        memcpy(tensors[n].dims, extras[i].dims, sizeof extras[i].dims);
+        snprintf(tensors[n].name, sizeof tensors[n].name, "%s", extras[i].name);
+        files_write(dir, "model.safetensors", tensors, n + 1, -1);
+        if (extras[i].message) {
+            expect_failure(EMC_ERR_FORMAT, extras[i].message, dir);
+        } else {
+            EMT_OK(emc_checkpoint_open(&c, dir));
+            assert_true((emc_checkpoint_weights(c)->head == NULL) == extras[i].tied);
+            /* No dtype in this config: that of the embedding. */
+            assert_true(emc_checkpoint_config(c)->dtype_known);
+            assert_int_equal(emc_checkpoint_config(c)->dtype, EMC_BF16);
+            emc_checkpoint_close(c);
+        }
+        free(tensors);
+    }
+}
+
+/* A small model in two shards: tensors of the second layer in b, the rest in a. */
+static void write_shards(const char *dir, const file_tensor *tensors, size_t n)
+{
+    files_write(dir, "a.safetensors", tensors, n, 0);
+    files_write(dir, "b.safetensors", tensors, n, 1);
+}
+
+/* Writes the index with one line replaced, added or left out. */
+static void write_index(const char *dir, const file_tensor *tensors, size_t n, const char *name,
+                        const char *line)
+{
+    emc_text text = {0};
+    bool done = false;
+
+    EMT_OK(emc_text_add_string(&text, "{\"metadata\":{\"total_size\":1},\"weight_map\":{"));
+    for (size_t i = 0; i < n; i++) {
+        if (name && strcmp(tensors[i].name, name) == 0) {
+            EMT_OK(emc_text_add_string(&text, line));
+            done = true;
+            continue;
+        }
+        EMT_OK(emc_text_addf(&text, "\"%s\":\"%s.safetensors\",", tensors[i].name,
+                             tensors[i].shard ? "b" : "a"));
+    }
+    assert_true(!name || done);
+    text.bytes[text.n - 1] = '}';
+    EMT_OK(emc_text_add_string(&text, "}"));
+    files_write_text(dir, "model.safetensors.index.json", text.bytes);
+    emc_text_free(&text);
+}
+
+static void test_index(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *line;
+        emc_status status;
+        const char *message; /* NULL: opens */
+    } cases[] = {
+        {NULL, NULL, EMC_OK, NULL},
+        {"model.norm.weight", "\"model.norm.weight\":\"../a.safetensors\",", EMC_ERR_FORMAT,
+         "the file's name \"../a.safetensors\" is not a plain name"},
+        {"model.norm.weight", "\"model.norm.weight\":\"/a.safetensors\",", EMC_ERR_FORMAT,
+         "not a plain name"},
+        {"model.norm.weight", "\"model.norm.weight\":\"..\",", EMC_ERR_FORMAT, "not a plain name"},
+        {"model.norm.weight", "\"model.norm.weight\":\"\",", EMC_ERR_FORMAT, "not a plain name"},
+        {"model.norm.weight", "\"model.norm.weight\":7,", EMC_ERR_FORMAT, "not a plain name"},
+        {"model.norm.weight", "\"model.norm.weight\":\"c.safetensors\",", EMC_ERR_NOT_FOUND,
+         "c.safetensors"},
+        {"model.norm.weight", "\"model.norm.weight\":\"b.safetensors\",", EMC_ERR_FORMAT,
+         "tensor model.norm.weight: wanted in b.safetensors, it is in a.safetensors"},
+        {"model.norm.weight", "\"model.norm.bias\":\"a.safetensors\",", EMC_ERR_FORMAT,
+         "tensor model.norm.bias: wanted in a.safetensors, it is in no shard"},
+        {"model.norm.weight", "", EMC_ERR_FORMAT,
+         "a.safetensors: tensor model.norm.weight: not in"},
+        {"model.norm.weight",
+         "\"model.norm.weight\":\"a.safetensors\",\"model.norm.weight\":\"a.safetensors\",",
+         EMC_ERR_FORMAT, "\"model.norm.weight\" comes twice"},
+    };
+
+    for (size_t i = 0; i < EMC_COUNT(cases); i++) {
+        char dir[4096];
+        size_t n;
+        file_tensor *tensors = files_qwen3(&n, &small, true);
+        emc_checkpoint *c;
+
+        for (size_t j = 0; j < n; j++)
+            tensors[j].shard = strstr(tensors[j].name, "layers.1.") != NULL;
+        small_folder(dir, false);
+        write_shards(dir, tensors, n);
+        write_index(dir, tensors, n, cases[i].name, cases[i].line);
+        if (cases[i].message) {
+            expect_failure(cases[i].status, cases[i].message, dir);
+        } else {
+            EMT_OK(emc_checkpoint_open(&c, dir));
+            assert_int_equal(emc_checkpoint_file_count(c), 2);
+            assert_string_equal(strrchr(emc_checkpoint_file(c, 1), '/'), "/b.safetensors");
+            emc_checkpoint_close(c);
+        }
+        free(tensors);
+    }
+}
+
+static void test_doubled_across_shards(void **state)
+{
+    (void)state;
+    char dir[4096];
+    size_t n;
+    file_tensor *tensors = files_qwen3(&n, &small, true);
+
+    for (size_t j = 0; j < n; j++)
+        tensors[j].shard = strstr(tensors[j].name, "layers.1.") != NULL;
+    small_folder(dir, false);
+    files_write(dir, "a.safetensors", tensors, n, 0);
+    files_write(dir, "b.safetensors", tensors, n, -1);
+    write_index(dir, tensors, n, NULL, NULL);
+    expect_failure(EMC_ERR_FORMAT, "b.safetensors: tensor model.embed_tokens.weight: also in", dir);
+    free(tensors);
+}
+
+static void test_broken_folders(void **state)
+{
+    (void)state;
+    char dir[4096];
+
+    expect_failure(EMC_ERR_NOT_FOUND, "no such folder", emt_temp("nowhere"));
+    expect_failure(EMC_ERR_NOT_FOUND, "config.json", files_folder("empty"));
+    small_folder(dir, false);
+    expect_failure(EMC_ERR_NOT_FOUND, "neither model.safetensors nor", dir);
+    files_write_text(dir, "pytorch_model.bin", "x");
+    expect_failure(EMC_ERR_FORMAT, "only pickled weights (pytorch_model.bin)", dir);
+    files_write_text(dir, "model.safetensors.index.json", "[]");
+    expect_failure(EMC_ERR_FORMAT, "\"weight_map\" is not an object", dir);
+    files_write_text(dir, "model.safetensors.index.json", "{\"weight_map\":{}}");
+    expect_failure(EMC_ERR_FORMAT, "\"weight_map\" is not an object with tensors", dir);
+    files_write_text(dir, "model.safetensors.index.json", "{\"weight_map\":");
+    expect_failure(EMC_ERR_FORMAT, "index.json: line 1: not JSON", dir);
+    files_write_text(dir, "model.safetensors", "x");
+    expect_failure(EMC_ERR_FORMAT, "model.safetensors: need 8 bytes", dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden_checkpoints),
+        cmocka_unit_test(test_official_sizes),
+        cmocka_unit_test(test_broken_tensors),
+        cmocka_unit_test(test_extra_tensors),
+        cmocka_unit_test(test_index),
+        cmocka_unit_test(test_doubled_across_shards),
+        cmocka_unit_test(test_broken_folders),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

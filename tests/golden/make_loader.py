@@ -136,12 +136,70 @@ def rope(expected):
         }
 
 
+PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def adapter(expected, name, tied=False, **options):
+    """Saves an adapter with random B (PEFT starts it at zero) and what each module then adds.
+
+    Its base, when not tied, is the checkpoint single_f32.
+    added: for every LoRA module, delta = y(adapter) - y(base) for x = (1, 1/2, 1/3, ...), or for
+    the embedding of token 3.
+    """
+    base = model_of(1, torch.float32, tie_word_embeddings=tied)
+    model = get_peft_model(base, LoraConfig(**options))
+    torch.manual_seed(5)
+    with torch.no_grad():
+        for key, value in model.named_parameters():
+            if "lora_" in key or "modules_to_save" in key:
+                value.uniform_(-0.5, 0.5)
+            if "lora_magnitude" in key:
+                value.uniform_(0.5, 1.5)
+    folder = HERE / "adapters" / name
+    model.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)
+
+    model.eval()
+    added = {}
+    for key, module in model.named_modules():
+        if not hasattr(module, "lora_A"):
+            continue
+        if "embed_tokens" in key:
+            x = torch.tensor([3])
+        else:
+            x = 1.0 / torch.arange(1, module.in_features + 1, dtype=torch.float32)[None]
+        with torch.no_grad():
+            delta = module(x) - module.base_layer(x)
+        added[key.removeprefix("base_model.model.")] = [float(v) for v in delta.flatten()]
+    expected["adapters"][name] = {"tied": tied, "added": added}
+
+
+def adapters(expected):
+    adapter(expected, "plain", r=2, lora_alpha=6, target_modules=PROJECTIONS, lora_dropout=0.1)
+    adapter(expected, "rslora", r=3, lora_alpha=5, use_rslora=True, target_modules=["q_proj"])
+    adapter(expected, "patterns", r=2, lora_alpha=4, target_modules=["q_proj", "v_proj", "down_proj"],
+            rank_pattern={r"layers\.1\.self_attn\.q_proj": 3, r"^model.layers.0.mlp.down_proj": 5,
+                          r"[1-9]\.mlp\.down_proj": 4},
+            alpha_pattern={r"model\.layers\.\d+\.self_attn\.(?:v|k)_proj": 7, "o_proj": 9,
+                           r"[0-9]{1,2}\.mlp\.down_[a-z]+?": 2.5})
+    adapter(expected, "dora", r=2, lora_alpha=3, use_dora=True, target_modules=["o_proj", "k_proj"])
+    adapter(expected, "embed_head", r=2, lora_alpha=4,
+            target_modules=["embed_tokens", "lm_head", "q_proj"])
+    adapter(expected, "saved", r=2, lora_alpha=4, target_modules=["up_proj"],
+            modules_to_save=["lm_head", "embed_tokens", "norm", "input_layernorm"])
+    adapter(expected, "tied_head", tied=True, r=2, lora_alpha=4, target_modules=["q_proj"],
+            modules_to_save=["lm_head"])
+    adapter(expected, "one_layer", r=2, lora_alpha=4, target_modules=["gate_proj"],
+            layers_to_transform=[1])
+
+
 def main():
     shutil.rmtree(HERE, ignore_errors=True)
     HERE.mkdir(parents=True)
     expected = {"checkpoints": {}, "rope": {}, "adapters": {}}
     checkpoints(expected)
     rope(expected)
+    adapters(expected)
     (HERE / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
 
 
