@@ -1,0 +1,88 @@
+#pragma once
+/*
+ * Inside cells/: HDF5 with every step checked. Handles are closed by the caller; a negative handle
+ * means none. `path` is the file's name, for messages.
+ */
+
+#include <hdf5.h>
+
+#include "cells/source.h"
+
+/* The library's switches that are off while we read: error printing and plugin loading. Every call
+ * from outside enters, and leaves before it returns, so that a program's own HDF5 use is as it was.
+ */
+typedef struct {
+    H5E_auto2_t print;
+    void *print_data;
+    unsigned plugins;
+    bool has_plugins;
+} cells_h5_guard;
+
+void cells_h5_enter(cells_h5_guard *guard);
+void cells_h5_leave(const cells_h5_guard *guard);
+
+/* "path: /place: text". */
+emc_status cells_h5_fail(emc_status status, const char *path, hid_t at, const char *format, ...)
+    EMC_PRINTF(4, 5);
+
+/* The same for a call of the library that failed: EMC_ERR_FORMAT with the library's own words. */
+emc_status cells_h5_broken(const char *path, hid_t at, const char *doing);
+
+/* EMC_ERR_FORMAT: not HDF5, damaged or cut short. */
+emc_status cells_h5_open_file(hid_t *out, const char *path);
+
+/* True when the group has a link of this name, wherever it leads. */
+bool cells_h5_has(hid_t group, const char *name);
+
+/* Opens a group or dataset of this file: hard links only; a dataset must have its bytes in the file
+ * and only filters that can be read. */
+emc_status cells_h5_open(hid_t *out, hid_t group, const char *name, const char *path);
+
+/* cells_h5_open that wants a dataset, or a group. */
+emc_status cells_h5_open_dataset(hid_t *out, hid_t group, const char *name, const char *path);
+emc_status cells_h5_open_group(hid_t *out, hid_t group, const char *name, const char *path);
+emc_status cells_h5_check_dataset(hid_t dataset, const char *path);
+
+/* Reopens a dataset with a chunk cache of this many bytes. */
+emc_status cells_h5_set_cache(hid_t *dataset, size_t cache_bytes, const char *path);
+void cells_h5_close(hid_t id);
+
+/* The sizes of a dataset; EMC_ERR_FORMAT when it has not n_dims dimensions. */
+emc_status cells_h5_dims(hsize_t *dims, int n_dims, hid_t dataset, const char *path);
+
+/* Chunk sizes; all zero when the dataset is not chunked. */
+void cells_h5_chunk(hsize_t *chunk, int n_dims, hid_t dataset);
+
+/* Entries start .. start + n - 1 of a one-dimensional dataset, converted to memory_type. */
+emc_status cells_h5_slice(void *to, hid_t dataset, hsize_t start, hsize_t n, hid_t memory_type,
+                          const char *path);
+
+/* A text attribute of one value. *out is NULL when there is none of that name, or it is no text.
+ * Owned by the caller, free(). */
+emc_status cells_h5_attribute(char **out, hid_t object, const char *name, const char *path);
+
+/* An attribute of n integers; *found is false when there is none. */
+emc_status cells_h5_attribute_ints(int64_t *out, int n, bool *found, hid_t object, const char *name,
+                                   const char *path);
+
+/* The link names of a group, in byte order; ones that are too long or not UTF-8 are left out. */
+emc_status cells_h5_names(hid_t group, cells_strings *names, const char *path);
+
+/* "float32", "int64", ...; for people. */
+const char *cells_h5_type_name(hid_t dataset);
+H5T_class_t cells_h5_class(hid_t dataset);
+
+/* A column of a data frame in any of its encodings, as text. n < 0: any length. */
+emc_status cells_h5_column(cells_column *out, hid_t frame, const char *name, int64_t n,
+                           const char *path);
+
+/*
+ * obs or var: a group with one object a column, or (before anndata 0.7) one compound dataset.
+ */
+emc_status cells_h5_frame_index(cells_column *out, char **name, hid_t frame, const char *path);
+emc_status cells_h5_frame_columns(cells_strings *names, hid_t frame, const char *path);
+bool cells_h5_frame_has(hid_t frame, const char *name);
+
+/* The values of one matrix: a group (CSR, CSC) or a dataset (dense). Fills file->ops, source and
+ * the matrix line; takes over `object`. n_cells and n_genes must be what it holds. */
+emc_status cells_h5_matrix_open(cells_file *file, hid_t object, const char *name);

@@ -1,0 +1,362 @@
+/* Where does an .h5ad file keep its cells, its genes and the matrix that was asked for? */
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/file.h"
+#include "base/size.h"
+#include "cells/genes.h"
+#include "cells/h5.h"
+
+/* Columns that hold symbols beside Ensembl ids, the most usual first; case does not matter. */
+static const char *const symbol_columns[] = {
+    "feature_name", "gene_symbols", "gene_symbol",     "gene_name",  "gene_names", "symbol",
+    "symbols",      "hgnc_symbol",  "gene_short_name", "genesymbol", "gene",       "genes",
+    "features",     "name",
+};
+
+/* The matrix that was asked for and the frame that names its columns. */
+typedef struct {
+    hid_t matrix;
+    hid_t var;
+    char *matrix_name; /* "X", "raw/X", "layers/counts" */
+    const char *var_name;
+} h5ad_choice;
+
+/* "a, b, c", at most 20 of them. */
+static emc_status list_names(emc_text *text, const cells_strings *names)
+{
+    for (size_t i = 0; i < names->n; i++) {
+        if (i == 20)
+            return emc_text_addf(text, ", and %zu more", names->n - i);
+        EMC_TRY(emc_text_addf(text, "%s%s", i ? ", " : "", cells_strings_at(names, i)));
+    }
+    return EMC_OK;
+}
+
+/* What else the file offers: "raw", the layers. Empty when there is nothing. */
+static emc_status list_matrices(emc_text *text, hid_t root, const char *path)
+{
+    emc_status status = EMC_OK;
+    cells_strings names = {0};
+    hid_t layers = -1;
+
+    if (cells_h5_has(root, "X"))
+        status = cells_strings_add(&names, "X", 1, path);
+    if (status == EMC_OK && (cells_h5_has(root, "raw") || cells_h5_has(root, "raw.X")))
+        status = cells_strings_add(&names, "raw", 3, path);
+    if (status == EMC_OK && cells_h5_has(root, "layers"))
+        status = cells_h5_open_group(&layers, root, "layers", path);
+    if (status == EMC_OK && layers >= 0)
+        status = cells_h5_names(layers, &names, path);
+    if (status == EMC_OK)
+        status = list_names(text, &names);
+    cells_h5_close(layers);
+    cells_strings_free(&names);
+    return status;
+}
+
+static emc_status no_such_matrix(hid_t root, const char *wanted, const char *path)
+{
+    emc_text found = {0};
+    emc_status status = list_matrices(&found, root, path);
+
+    if (status == EMC_OK && found.n == 0)
+        status = emc_fail(EMC_ERR_FORMAT,
+                          "%s: no matrix: neither X nor raw nor a layer; is it an "
+                          ".h5ad file?",
+                          path);
+    else if (status == EMC_OK && strcmp(wanted, "X") == 0)
+        status = emc_fail(EMC_ERR_FORMAT, "%s: no X; choose another with --layer: %s", path,
+                          found.bytes);
+    else if (status == EMC_OK)
+        status = emc_fail(EMC_ERR_USAGE, "%s: no layer \"%s\"; there are: %s", path, wanted,
+                          found.bytes);
+    emc_text_free(&found);
+    return status;
+}
+
+static emc_status choose_raw(h5ad_choice *choice, hid_t root, const char *path)
+{
+    emc_status status;
+    hid_t raw;
+
+    choice->var_name = "raw/var";
+    EMC_TRY(emc_copy_string(&choice->matrix_name, "raw/X"));
+    if (cells_h5_has(root, "raw.X")) { /* before anndata 0.7 */
+        EMC_TRY(cells_h5_open(&choice->matrix, root, "raw.X", path));
+        return cells_h5_open(&choice->var, root, "raw.var", path);
+    }
+    if (!cells_h5_has(root, "raw"))
+        return no_such_matrix(root, "raw", path);
+    EMC_TRY(cells_h5_open(&raw, root, "raw", path));
+    if (H5Iget_type(raw) != H5I_GROUP) { /* how a missing raw is written */
+        cells_h5_close(raw);
+        return emc_fail(EMC_ERR_USAGE, "%s: raw is empty; choose another --layer", path);
+    }
+    status = cells_h5_open(&choice->matrix, raw, "X", path);
+    if (status == EMC_OK)
+        status = cells_h5_open(&choice->var, raw, "var", path);
+    cells_h5_close(raw);
+    return status;
+}
+
+static emc_status choose_layer(h5ad_choice *choice, hid_t root, const char *layer, const char *path)
+{
+    emc_status status;
+    hid_t layers = -1;
+
+    if (!cells_h5_has(root, "layers"))
+        return no_such_matrix(root, layer, path);
+    EMC_TRY(cells_h5_open_group(&layers, root, "layers", path));
+    if (!emc_is_plain_name(layer) || !cells_h5_has(layers, layer))
+        status = no_such_matrix(root, layer, path);
+    else
+        status = cells_h5_open(&choice->matrix, layers, layer, path);
+    cells_h5_close(layers);
+    if (status == EMC_OK)
+        status = emc_path_join(&choice->matrix_name, "layers", layer);
+    return status;
+}
+
+static emc_status choose_matrix(h5ad_choice *choice, hid_t root, const char *layer,
+                                const char *path)
+{
+    if (!cells_h5_has(root, "obs") || !cells_h5_has(root, "var")) {
+        const bool is_10x = cells_h5_has(root, "matrix");
+        return emc_fail(EMC_ERR_FORMAT, "%s: no %s; %s", path,
+                        cells_h5_has(root, "obs") ? "var" : "obs",
+                        is_10x ? "this looks like a 10x or loom file: convert it to .h5ad"
+                               : "is it an .h5ad file?");
+    }
+    if (layer && strcmp(layer, "raw") == 0)
+        return choose_raw(choice, root, path);
+    choice->var_name = "var";
+    if (!layer || strcmp(layer, "X") == 0) {
+        if (!cells_h5_has(root, "X"))
+            return no_such_matrix(root, "X", path);
+        EMC_TRY(emc_copy_string(&choice->matrix_name, "X"));
+        EMC_TRY(cells_h5_open(&choice->matrix, root, "X", path));
+    } else {
+        if (strncmp(layer, "layers/", 7) == 0)
+            layer += 7;
+        EMC_TRY(choose_layer(choice, root, layer, path));
+    }
+    return cells_h5_open(&choice->var, root, "var", path);
+}
+
+/* The text columns among those of a frame, as advice. */
+static emc_status list_columns(emc_text *text, hid_t var, const char *index, const char *path)
+{
+    cells_strings all = {0}, shown = {0};
+    emc_status status = cells_h5_frame_columns(&all, var, path);
+
+    for (size_t i = 0; status == EMC_OK && i < all.n; i++) {
+        const char *name = cells_strings_at(&all, i);
+        if (strcmp(name, index) != 0 && strcmp(name, "__categories") != 0)
+            status = cells_strings_add(&shown, name, strlen(name), path);
+    }
+    if (status == EMC_OK)
+        status = shown.n ? list_names(text, &shown) : emc_text_add_string(text, "none");
+    cells_strings_free(&all);
+    cells_strings_free(&shown);
+    return status;
+}
+
+/* The first of symbol_columns that the frame has, or NULL. *spelled is the frame's own spelling. */
+static emc_status find_symbol_column(char **spelled, hid_t var, const char *index, const char *path)
+{
+    cells_strings names = {0};
+    emc_status status = cells_h5_frame_columns(&names, var, path);
+
+    *spelled = NULL;
+    for (size_t c = 0; status == EMC_OK && !*spelled && c < EMC_COUNT(symbol_columns); c++)
+        for (size_t i = 0; status == EMC_OK && !*spelled && i < names.n; i++) {
+            const char *name = cells_strings_at(&names, i);
+            if (strcasecmp(name, symbol_columns[c]) == 0 && strcmp(name, index) != 0)
+                status = emc_copy_string(spelled, name);
+        }
+    cells_strings_free(&names);
+    return status;
+}
+
+/* The column with each missing or empty symbol replaced by the id of that gene. */
+static emc_status take_symbols(cells_file *file, hid_t var, const char *column)
+{
+    cells_column symbols = {0};
+    emc_status status = cells_h5_column(&symbols, var, column, file->n_genes, file->path);
+
+    if (status == EMC_OK) {
+        file->gene_ids = file->gene_names;
+        file->gene_names = (cells_column){.n = (size_t)file->n_genes};
+    }
+    for (int i = 0; status == EMC_OK && i < file->n_genes; i++) {
+        const char *name = cells_column_at(&symbols, (size_t)i);
+        if (!name || !*name)
+            name = cells_column_at(&file->gene_ids, (size_t)i);
+        status = cells_strings_add(&file->gene_names.values, name ? name : "",
+                                   name ? strlen(name) : 0, file->path);
+    }
+    file->from_symbols = true;
+    cells_column_free(&symbols);
+    return status;
+}
+
+static emc_status no_symbols(const cells_file *file, const h5ad_choice *choice, const char *index,
+                             const char *what)
+{
+    emc_text columns = {0};
+    emc_status status = list_columns(&columns, choice->var, index, file->path);
+
+    if (status == EMC_OK)
+        status = emc_fail(EMC_ERR_FORMAT,
+                          "%s: the index of %s holds %s and no column of symbols was found; name "
+                          "one with --gene-symbols (columns: %s), or take the index as it is with "
+                          "--gene-symbols index",
+                          file->path, choice->var_name, what, columns.bytes);
+    emc_text_free(&columns);
+    return status;
+}
+
+/* Gene names by the rule of emc_cells_options.gene_symbols. */
+static emc_status read_genes(cells_file *file, const h5ad_choice *choice, const char *wanted)
+{
+    emc_status status;
+    char *index = NULL, *column = NULL;
+
+    status = cells_h5_frame_index(&file->gene_names, &index, choice->var, file->path);
+    if (status != EMC_OK)
+        goto done;
+    file->n_genes = (int)file->gene_names.n;
+    if (wanted && strcmp(wanted, "index") != 0) {
+        if (strcmp(wanted, index) == 0) {
+            status = emc_text_addf(&file->names, "the index of %s", choice->var_name);
+        } else if (!cells_h5_frame_has(choice->var, wanted)) {
+            emc_text columns = {0};
+            status = list_columns(&columns, choice->var, index, file->path);
+            if (status == EMC_OK)
+                status = emc_fail(EMC_ERR_USAGE, "%s: %s has no column \"%s\"; it has: %s",
+                                  file->path, choice->var_name, wanted, columns.bytes);
+            emc_text_free(&columns);
+        } else {
+            status = take_symbols(file, choice->var, wanted);
+            if (status == EMC_OK)
+                status = emc_text_addf(&file->names, "%s column %s", choice->var_name, wanted);
+        }
+        goto done;
+    }
+    const cells_name_kind kind =
+        wanted ? CELLS_NAMES_SYMBOLS : cells_name_kind_of(&file->gene_names);
+    if (kind == CELLS_NAMES_SYMBOLS) {
+        status = emc_text_addf(&file->names, "the index of %s", choice->var_name);
+        goto done;
+    }
+    const char *what = kind == CELLS_NAMES_ENSEMBL ? "Ensembl ids" : "only numbers";
+    status = find_symbol_column(&column, choice->var, index, file->path);
+    if (status == EMC_OK && file->n_genes > 0) {
+        if (column)
+            status = take_symbols(file, choice->var, column);
+        if (status == EMC_OK &&
+            (!column || cells_name_kind_of(&file->gene_names) != CELLS_NAMES_SYMBOLS))
+            status = no_symbols(file, choice, index, what);
+    }
+    if (status == EMC_OK && column)
+        status = emc_text_addf(&file->names, "%s column %s, as the index holds %s",
+                               choice->var_name, column, what);
+
+done:
+    free(index);
+    free(column);
+    return status;
+}
+
+static emc_status read_obs(cells_file *file, hid_t root, const emc_cells_options *options)
+{
+    emc_status status;
+    char *index = NULL;
+    hid_t obs;
+
+    EMC_TRY(cells_h5_open(&obs, root, "obs", file->path));
+    status = cells_h5_frame_index(&file->cell_ids, &index, obs, file->path);
+    file->n_cells = (int64_t)file->cell_ids.n;
+    for (int i = 0; status == EMC_OK && i < options->n_obs_columns; i++) {
+        const char *name = options->obs_columns[i];
+        if (!cells_h5_frame_has(obs, name)) {
+            emc_text columns = {0};
+            status = list_columns(&columns, obs, index, file->path);
+            if (status == EMC_OK)
+                status = emc_fail(EMC_ERR_USAGE, "%s: obs has no column \"%s\"; it has: %s",
+                                  file->path, name, columns.bytes);
+            emc_text_free(&columns);
+        } else {
+            status = cells_h5_column(&file->obs[i], obs, name, file->n_cells, file->path);
+        }
+    }
+    free(index);
+    cells_h5_close(obs);
+    return status;
+}
+
+/* What to try when the chosen matrix turns out to be no expression. */
+static emc_status advise(cells_file *file, hid_t root, const char *chosen)
+{
+    emc_text others = {0};
+    emc_status status = list_matrices(&others, root, file->path);
+
+    if (status == EMC_OK && others.n && strchr(others.bytes, ','))
+        status =
+            emc_text_addf(&file->advice, "choose counts or log-counts with --layer (%s has %s)",
+                          strcmp(chosen, "X") == 0 ? "the file" : "it", others.bytes);
+    else if (status == EMC_OK)
+        status = emc_text_add_string(&file->advice,
+                                     "the file has no other layer: write one with counts or "
+                                     "log-counts");
+    emc_text_free(&others);
+    return status;
+}
+
+static emc_status h5ad_read_frame(cells_file *file, hid_t root, const emc_cells_options *options)
+{
+    h5ad_choice choice = {.matrix = -1, .var = -1};
+    emc_status status = choose_matrix(&choice, root, options->layer, file->path);
+
+    if (status == EMC_OK)
+        status = read_obs(file, root, options);
+    if (status == EMC_OK)
+        status = read_genes(file, &choice, options->gene_symbols);
+    if (status == EMC_OK)
+        status = advise(file, root, choice.matrix_name);
+    if (status == EMC_OK && file->n_cells > 0 && file->n_genes > 0) {
+        status = cells_h5_matrix_open(file, choice.matrix, choice.matrix_name);
+        choice.matrix = -1;
+    }
+    cells_h5_close(choice.matrix);
+    cells_h5_close(choice.var);
+    free(choice.matrix_name);
+    return status;
+}
+
+static bool h5ad_matches(const char *path, const unsigned char *head, size_t n_head)
+{
+    static const unsigned char signature[8] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
+
+    return (n_head >= sizeof signature && memcmp(head, signature, sizeof signature) == 0) ||
+           cells_path_ends(path, ".h5ad") || cells_path_ends(path, ".h5");
+}
+
+static emc_status h5ad_open(cells_file *file, const emc_cells_options *options)
+{
+    cells_h5_guard guard;
+    emc_status status;
+    hid_t root;
+
+    cells_h5_enter(&guard);
+    status = cells_h5_open_file(&root, file->path);
+    if (status == EMC_OK)
+        status = h5ad_read_frame(file, root, options);
+    cells_h5_close(root); /* the matrix's own handles keep the file open */
+    cells_h5_leave(&guard);
+    return status;
+}
+
+const cells_format cells_format_h5ad = {"h5ad", h5ad_matches, h5ad_open};

@@ -1,0 +1,363 @@
+/* How is a file of any format opened, checked and walked block by block? */
+#include "cells/reader.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/size.h"
+#include "base/str_map.h"
+#include "cells/source.h"
+
+#define DEFAULT_ROWS  4096
+#define DEFAULT_BYTES ((size_t)64 << 20)
+
+/* Asked in this order; a new format is one more line. */
+static const cells_format *const formats[] = {&cells_format_h5ad, &cells_format_text};
+
+struct emc_cells {
+    cells_file file;
+    const cells_format *format;
+    char *path;
+    emc_text description;
+    emc_str_map *rows; /* cell id to row */
+    const char **gene_names;
+    const char **gene_ids; /* NULL when the names are the index */
+    int32_t *fold;         /* the gene that counts for each gene; NULL without duplicates */
+    int n_obs;
+    int max_rows;
+    size_t max_bytes;
+    emc_negative negative;
+    int64_t next;
+    cells_rows block;
+    const char **block_ids;
+    const char **block_obs;
+};
+
+static emc_status look_at(unsigned char head[512], size_t *n_head, const char *path)
+{
+    struct stat st;
+    ssize_t got = 0;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return emc_fail(errno == ENOENT || errno == ENOTDIR ? EMC_ERR_NOT_FOUND : EMC_ERR_IO,
+                        "%s: %s", path, strerror(errno));
+    if (fstat(fd, &st) == 0 && !S_ISDIR(st.st_mode))
+        got = read(fd, head, 512);
+    close(fd);
+    if (S_ISDIR(st.st_mode))
+        return emc_fail(EMC_ERR_FORMAT, "%s: a folder; wanted a file (.h5ad, .csv, .tsv, .txt)",
+                        path);
+    if (got < 0)
+        return emc_fail(EMC_ERR_IO, "%s: %s", path, strerror(errno));
+    if (got == 0)
+        return emc_fail(EMC_ERR_FORMAT, "%s: the file is empty", path);
+    *n_head = (size_t)got;
+    return EMC_OK;
+}
+
+/* Pointers to the names, each checked to be there. */
+static emc_status borrow_names(const char ***out, const cells_column *names, const char *what,
+                               const char *path)
+{
+    EMC_TRY(emc_alloc(out, names->n, sizeof **out, "names"));
+    for (size_t i = 0; i < names->n; i++) {
+        const char *name = cells_column_at(names, i);
+        if (!name || !*name)
+            return emc_fail(EMC_ERR_FORMAT, "%s: %s %zu has no name", path, what, i + 1);
+        (*out)[i] = name;
+    }
+    return EMC_OK;
+}
+
+static emc_status index_cells(emc_cells *cells)
+{
+    const cells_column *ids = &cells->file.cell_ids;
+
+    EMC_TRY(emc_str_map_open(&cells->rows, ids->n));
+    for (size_t i = 0; i < ids->n; i++) {
+        const char *id = cells_column_at(ids, i);
+        bool existed;
+        if (!id || !*id)
+            return emc_fail(EMC_ERR_FORMAT, "%s: cell %zu has no name", cells->path, i + 1);
+        EMC_TRY(emc_str_map_put(cells->rows, id, strlen(id), (int32_t)i, &existed));
+        if (existed)
+            return emc_fail(EMC_ERR_FORMAT,
+                            "%s: two cells are called \"%s\" (%d and %zu); make the names unique, "
+                            "with adata.obs_names_make_unique() for example",
+                            cells->path, id, emc_str_map_get(cells->rows, id, strlen(id), 0) + 1,
+                            i + 1);
+    }
+    return EMC_OK;
+}
+
+/* Finds genes of one name and folds them into the first, or refuses them. */
+static emc_status fold_genes(emc_cells *cells, emc_duplicates rule, int *n_folded)
+{
+    const int n = cells->file.n_genes;
+    const bool sum =
+        rule == EMC_DUPLICATES_SUM || (rule == EMC_DUPLICATES_AUTO && cells->file.from_symbols);
+    emc_status status;
+    emc_str_map *map = NULL;
+    int32_t *fold = NULL;
+
+    *n_folded = 0;
+    status = emc_str_map_open(&map, (size_t)n);
+    if (status == EMC_OK)
+        status = emc_alloc(&fold, (size_t)n, sizeof *fold, "genes");
+    for (int i = 0; status == EMC_OK && i < n; i++) {
+        const char *name = cells->gene_names[i];
+        bool existed;
+        status = emc_str_map_put(map, name, strlen(name), i, &existed);
+        if (status != EMC_OK)
+            break;
+        fold[i] = emc_str_map_get(map, name, strlen(name), i);
+        *n_folded += existed;
+        if (existed && !sum)
+            status = emc_fail(EMC_ERR_FORMAT,
+                              "%s: two genes are called \"%s\" (%d and %d); make the names unique, "
+                              "or have them added up with --duplicate-genes sum",
+                              cells->path, name, fold[i] + 1, i + 1);
+    }
+    if (status == EMC_OK && *n_folded > 0) {
+        cells->fold = fold;
+        fold = NULL;
+    }
+    free(fold);
+    emc_str_map_close(map);
+    return status;
+}
+
+static emc_status check_names(emc_cells *cells, const emc_cells_options *options)
+{
+    cells_file *file = &cells->file;
+    int n_folded;
+
+    if (file->n_cells == 0)
+        return emc_fail(EMC_ERR_FORMAT, "%s: it has no cells", cells->path);
+    if (file->n_genes == 0)
+        return emc_fail(EMC_ERR_FORMAT, "%s: it has no genes", cells->path);
+    EMC_TRY(index_cells(cells));
+    EMC_TRY(borrow_names(&cells->gene_names, &file->gene_names, "gene", cells->path));
+    if (file->gene_ids.n)
+        EMC_TRY(borrow_names(&cells->gene_ids, &file->gene_ids, "gene id", cells->path));
+    EMC_TRY(fold_genes(cells, options->duplicate_genes, &n_folded));
+    EMC_TRY(emc_text_addf(&cells->description, "%s, %s, %lld cells x %d genes, names from %s",
+                          cells->format->name, file->matrix.bytes, (long long)file->n_cells,
+                          file->n_genes, file->names.bytes));
+    if (n_folded)
+        EMC_TRY(emc_text_addf(&cells->description, "; %d genes added to another of the same name",
+                              n_folded));
+    return EMC_OK;
+}
+
+static emc_status set_options(emc_cells *cells, const emc_cells_options *options)
+{
+    if (options->max_rows < 0 || options->n_obs_columns < 0)
+        return emc_fail(EMC_ERR_ARG, "max_rows=%d n_obs_columns=%d, need >= 0", options->max_rows,
+                        options->n_obs_columns);
+    cells->max_rows = options->max_rows ? options->max_rows : DEFAULT_ROWS;
+    cells->max_bytes = options->max_bytes ? options->max_bytes : DEFAULT_BYTES;
+    cells->negative = options->negative;
+    cells->n_obs = options->n_obs_columns;
+    return emc_alloc(&cells->file.obs, (size_t)cells->n_obs, sizeof *cells->file.obs, "columns");
+}
+
+emc_status emc_cells_open(emc_cells **out, const char *path, const emc_cells_options *options)
+{
+    static const emc_cells_options defaults = {0};
+    unsigned char head[512];
+    size_t n_head = 0;
+    emc_status status;
+    emc_cells *cells = NULL;
+
+    *out = NULL;
+    if (!options)
+        options = &defaults;
+    status = look_at(head, &n_head, path);
+    if (status == EMC_OK)
+        status = emc_alloc(&cells, 1, sizeof *cells, "a reader");
+    if (status != EMC_OK)
+        goto done;
+    status = emc_copy_string(&cells->path, path);
+    if (status == EMC_OK)
+        status = set_options(cells, options);
+    if (status != EMC_OK)
+        goto done;
+    cells->file.path = cells->path;
+    for (size_t i = 0; i < EMC_COUNT(formats) && !cells->format; i++)
+        if (formats[i]->matches(path, head, n_head))
+            cells->format = formats[i];
+    if (!cells->format) {
+        status = emc_fail(EMC_ERR_FORMAT,
+                          "%s: unknown kind of file; wanted .h5ad, .csv, .tsv or .txt (the last "
+                          "three also with .gz)",
+                          path);
+        goto done;
+    }
+    status = cells->format->open(&cells->file, options);
+    if (status == EMC_OK)
+        status = check_names(cells, options);
+    if (status != EMC_OK)
+        goto done;
+    *out = cells;
+    cells = NULL;
+
+done:
+    emc_cells_close(cells);
+    return status;
+}
+
+void emc_cells_close(emc_cells *cells)
+{
+    if (!cells)
+        return;
+    cells_file *file = &cells->file;
+    if (file->ops && file->source)
+        file->ops->close(file->source);
+    cells_column_free(&file->cell_ids);
+    cells_column_free(&file->gene_names);
+    cells_column_free(&file->gene_ids);
+    for (int i = 0; file->obs && i < cells->n_obs; i++)
+        cells_column_free(&file->obs[i]);
+    free(file->obs);
+    emc_text_free(&file->matrix);
+    emc_text_free(&file->names);
+    emc_text_free(&file->advice);
+    emc_text_free(&cells->description);
+    emc_str_map_close(cells->rows);
+    cells_rows_free(&cells->block);
+    free(cells->gene_names);
+    free(cells->gene_ids);
+    free(cells->fold);
+    free(cells->block_ids);
+    free(cells->block_obs);
+    free(cells->path);
+    free(cells);
+}
+
+int64_t emc_cells_n_cells(const emc_cells *cells)
+{
+    return cells->file.n_cells;
+}
+
+int emc_cells_n_genes(const emc_cells *cells)
+{
+    return cells->file.n_genes;
+}
+
+const char *const *emc_cells_gene_names(const emc_cells *cells)
+{
+    return cells->gene_names;
+}
+
+const char *const *emc_cells_gene_ids(const emc_cells *cells)
+{
+    return cells->gene_ids;
+}
+
+const char *emc_cells_id(const emc_cells *cells, int64_t row)
+{
+    return cells_column_at(&cells->file.cell_ids, (size_t)row);
+}
+
+const char *emc_cells_obs(const emc_cells *cells, int64_t row, int column)
+{
+    return cells_column_at(&cells->file.obs[column], (size_t)row);
+}
+
+int64_t emc_cells_find(const emc_cells *cells, const char *cell_id)
+{
+    return emc_str_map_get(cells->rows, cell_id, strlen(cell_id), -1);
+}
+
+const char *emc_cells_format(const emc_cells *cells)
+{
+    return cells->format->name;
+}
+
+const char *emc_cells_description(const emc_cells *cells)
+{
+    return cells->description.bytes;
+}
+
+const char *emc_cells_path(const emc_cells *cells)
+{
+    return cells->path;
+}
+
+emc_status emc_cells_seek(emc_cells *cells, int64_t row)
+{
+    if (row < 0 || row > cells->file.n_cells)
+        return emc_fail(EMC_ERR_ARG, "seek to cell %lld of %lld", (long long)row,
+                        (long long)cells->file.n_cells);
+    cells->next = row;
+    return EMC_OK;
+}
+
+static emc_status refuse_negative(const emc_cells *cells, int64_t first, int n)
+{
+    const cells_rows *block = &cells->block;
+
+    for (int i = 0; i < n; i++)
+        for (int64_t k = block->indptr[i]; k < block->indptr[i + 1]; k++)
+            if (block->values[k] < 0)
+                return emc_fail(
+                    EMC_ERR_FORMAT,
+                    "%s: %s: cell \"%s\", gene \"%s\" is %g: scaled values do not say "
+                    "which genes are expressed; %s",
+                    cells->path, cells->file.matrix.bytes, emc_cells_id(cells, first + i),
+                    cells->gene_names[block->genes[k]], block->values[k],
+                    cells->file.advice.n ? cells->file.advice.bytes : "give counts or log-counts");
+    return EMC_OK;
+}
+
+/* The names beside the rows of a block. */
+static emc_status fill_names(emc_cells *cells, int64_t first, int n)
+{
+    EMC_TRY(emc_grow(&cells->block_ids, (size_t)n, sizeof *cells->block_ids, "a block"));
+    EMC_TRY(emc_grow(&cells->block_obs, (size_t)n * (size_t)cells->n_obs, sizeof *cells->block_obs,
+                     "a block"));
+    for (int i = 0; i < n; i++) {
+        cells->block_ids[i] = emc_cells_id(cells, first + i);
+        for (int c = 0; c < cells->n_obs; c++)
+            cells->block_obs[(size_t)i * (size_t)cells->n_obs + (size_t)c] =
+                emc_cells_obs(cells, first + i, c);
+    }
+    return EMC_OK;
+}
+
+emc_status emc_cells_next(emc_cells *cells, emc_cell_block *block)
+{
+    const cells_file *file = &cells->file;
+    const int64_t first = cells->next, left = file->n_cells - first;
+
+    *block = (emc_cell_block){0};
+    if (left == 0)
+        return EMC_OK;
+    const int64_t most = left < cells->max_rows ? left : cells->max_rows;
+    const int n = (int)file->ops->fit(file->source, first, most, cells->max_bytes);
+    EMC_TRY(file->ops->read(file->source, first, n, &cells->block));
+    const int64_t n_values = cells->block.indptr[n];
+    for (int64_t k = 0; cells->fold && k < n_values; k++)
+        cells->block.genes[k] = cells->fold[cells->block.genes[k]];
+    if (cells->negative == EMC_NEGATIVE_REFUSE)
+        EMC_TRY(refuse_negative(cells, first, n));
+    EMC_TRY(fill_names(cells, first, n));
+    cells->next = first + n;
+    *block = (emc_cell_block){.path = cells->path,
+                              .first_row = first,
+                              .n_rows = n,
+                              .indptr = cells->block.indptr,
+                              .genes = cells->block.genes,
+                              .values = cells->block.values,
+                              .cell_ids = cells->block_ids,
+                              .obs = cells->block_obs,
+                              .n_obs_columns = cells->n_obs};
+    return EMC_OK;
+}

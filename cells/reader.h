@@ -1,0 +1,146 @@
+#pragma once
+/*
+ * Which cells are in this file? One iterator over every format that is read:
+ *
+ *   .h5ad                           X, raw/X or a layer; CSR, CSC or dense; anndata files of all
+ * ages .csv .tsv .txt (also with .gz)  a table of numbers, cells or genes in rows
+ *
+ * Nothing that the file says is used before it is checked. Links that leave the file, external
+ * storage, virtual datasets and filter plugins are never followed or loaded.
+ *
+ * A reader belongs to one thread at a time. Two readers in two threads need an HDF5 library that
+ * was built thread-safe.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct emc_cells emc_cells;
+
+/* What the rows of a text table are. */
+typedef enum {
+    EMC_ORIENTATION_AUTO = 0, /* the axis with more known gene names holds the genes */
+    EMC_CELLS_IN_ROWS,
+    EMC_GENES_IN_ROWS
+} emc_orientation;
+
+/* What to do with two genes of one name. */
+typedef enum {
+    EMC_DUPLICATES_AUTO = 0, /* refuse them in the index; sum them in a symbol column, where they
+                                are usual (several Ensembl ids of one symbol) */
+    EMC_DUPLICATES_REFUSE,
+    EMC_DUPLICATES_SUM /* all are counted under the first of them */
+} emc_duplicates;
+
+/* What to do with a value below zero: the sign of scaled data, whose ranks say nothing about
+ * which genes are expressed. */
+typedef enum {
+    EMC_NEGATIVE_REFUSE =
+        0,            /* the block fails; the message names a better layer where there is one */
+    EMC_NEGATIVE_PASS /* handed on; ranking counts it as not expressed */
+} emc_negative;
+
+/* Zero-initialised, every member has its default. Strings and arrays are read during open only. */
+typedef struct {
+    const char *layer;              /* NULL or "X"; "raw" is raw/X with its own genes; else the name
+                                       of a layer (a layer called raw is "layers/raw") */
+    const char *gene_symbols;       /* a column of var; "index" takes the index as it is; NULL takes
+                                       the index, or a symbol column when it holds Ensembl ids or
+                                       bare numbers */
+    const char *const *obs_columns; /* columns of obs to hand out beside the cells */
+    int n_obs_columns;
+    int max_rows;     /* of a block; 0 is 4096 */
+    size_t max_bytes; /* of a block's values, indices and, for a dense matrix, its band, as near
+                         as whole rows allow; 0 is 64 MiB */
+    emc_orientation orientation;
+    emc_duplicates duplicate_genes;
+    emc_negative negative;
+} emc_cells_options;
+
+/*
+ * Some cells in a row. Everything is borrowed from the reader and good until its next call.
+ *
+ *   indptr    int64 [n_rows + 1]  row r holds the entries indptr[r] .. indptr[r + 1] - 1; indptr[0]
+ * = 0 genes     int32 [indptr[n_rows]]  0 .. n_genes - 1; in any order, and a gene may come twice
+ * in a row (its values add up) values    double, beside genes. Exact for every integer up to 2^53
+ * and every float type. May be zero, NaN or infinite where the file stores that. cell_ids [n_rows],
+ * UTF-8, unique in the file obs       [n_rows * n_obs_columns], row by row, in the order of the
+ * options; NULL where missing
+ */
+typedef struct {
+    const char *path;
+    int64_t first_row;
+    int n_rows; /* 0 after the last cell */
+    const int64_t *indptr;
+    const int32_t *genes;
+    const double *values;
+    const char *const *cell_ids;
+    const char *const *obs;
+    int n_obs_columns;
+} emc_cell_block;
+
+/*
+ * Opens a file, reads its names and checks its frame. options may be NULL.
+ *
+ * Memory: the names of cells and genes, the wished columns of obs, 8 bytes a cell; then one block.
+ * A CSC matrix and a text table are held whole as a sparse matrix, 12 bytes a value that is not
+ * zero; more than 2^28 of those are refused with the conversion that helps.
+ *
+ * EMC_ERR_NOT_FOUND: no such file. EMC_ERR_IO: it cannot be read. EMC_ERR_USAGE: an option names a
+ * layer or column that is not there (the message lists what is). EMC_ERR_FORMAT: the file is not
+ * what it should be: unknown kind, damaged, no matrix, wrong encoding, sizes that do not agree,
+ * a filter that cannot be read, no gene names, duplicate cells or genes, no cells, no genes, text
+ * that is not UTF-8, a number that is none.
+ */
+emc_status emc_cells_open(emc_cells **out, const char *path, const emc_cells_options *options);
+void emc_cells_close(emc_cells *cells);
+
+int64_t emc_cells_n_cells(const emc_cells *cells);
+
+/* Columns of the matrix; with summed duplicates the later ones stay, and never occur in a block. */
+int emc_cells_n_genes(const emc_cells *cells);
+
+/* [n_genes], UTF-8, never empty: symbols after the choice above. */
+const char *const *emc_cells_gene_names(const emc_cells *cells);
+
+/* [n_genes], the index of var when the names come from another column; NULL otherwise. */
+const char *const *emc_cells_gene_ids(const emc_cells *cells);
+
+/* The id of a cell, 0 <= row < n_cells; its value in a column of the options, NULL if missing. */
+const char *emc_cells_id(const emc_cells *cells, int64_t row);
+const char *emc_cells_obs(const emc_cells *cells, int64_t row, int column);
+
+/* The row of a cell, or -1. */
+int64_t emc_cells_find(const emc_cells *cells, const char *cell_id);
+
+/* "h5ad", "text". */
+const char *emc_cells_format(const emc_cells *cells);
+
+/* One line for people: format, matrix, shape, where the names come from, what was merged. */
+const char *emc_cells_description(const emc_cells *cells);
+
+/* The file's path as given. */
+const char *emc_cells_path(const emc_cells *cells);
+
+/*
+ * The next cells in file order; *block is all zero after the last. Block borders depend on the
+ * file and the options alone.
+ *
+ * EMC_ERR_FORMAT: broken indices, a value that cannot be read, a negative value that is not
+ * wanted; the message names file, cell and gene. EMC_ERR_IO: reading failed. After an error only
+ * seek and close are allowed.
+ */
+emc_status emc_cells_next(emc_cells *cells, emc_cell_block *block);
+
+/* The next block starts at this row. EMC_ERR_ARG: not 0 <= row <= n_cells. */
+emc_status emc_cells_seek(emc_cells *cells, int64_t row);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,147 @@
+/* Where do names and rows live while a file is read? */
+#include "cells/source.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/size.h"
+#include "cells/genes.h"
+
+emc_status cells_strings_add(cells_strings *strings, const char *bytes, size_t n_bytes,
+                             const char *where)
+{
+    const size_t valid = emc_utf8_valid(bytes, n_bytes);
+
+    if (valid < n_bytes)
+        return emc_fail(EMC_ERR_FORMAT,
+                        "%s: byte 0x%02x at offset %zu is not UTF-8; convert the text to UTF-8",
+                        where, (unsigned char)bytes[valid], valid);
+    if (n_bytes && memchr(bytes, 0, n_bytes))
+        return emc_fail(EMC_ERR_FORMAT, "%s: holds a NUL byte", where);
+    EMC_TRY(emc_reserve(&strings->offsets, &strings->capacity, strings->n + 1,
+                        sizeof *strings->offsets, "names"));
+    const size_t start = strings->pool.n;
+    EMC_TRY(emc_text_add(&strings->pool, bytes, n_bytes));
+    EMC_TRY(emc_text_add(&strings->pool, "", 1));
+    strings->offsets[strings->n++] = start;
+    return EMC_OK;
+}
+
+const char *cells_strings_at(const cells_strings *strings, size_t i)
+{
+    return strings->pool.bytes + strings->offsets[i];
+}
+
+void cells_strings_free(cells_strings *strings)
+{
+    emc_text_free(&strings->pool);
+    free(strings->offsets);
+    *strings = (cells_strings){0};
+}
+
+const char *cells_column_at(const cells_column *column, size_t i)
+{
+    if (column->missing && column->missing[i])
+        return NULL;
+    if (!column->codes)
+        return cells_strings_at(&column->values, i);
+    return column->codes[i] < 0 ? NULL
+                                : cells_strings_at(&column->values, (size_t)column->codes[i]);
+}
+
+void cells_column_free(cells_column *column)
+{
+    cells_strings_free(&column->values);
+    free(column->codes);
+    free(column->missing);
+    *column = (cells_column){0};
+}
+
+emc_status cells_rows_reserve(cells_rows *rows, size_t n_rows, size_t n_values)
+{
+    EMC_TRY(emc_reserve(&rows->indptr, &rows->rows_capacity, n_rows + 1, sizeof *rows->indptr,
+                        "the rows of a block"));
+    EMC_TRY(emc_reserve(&rows->genes, &rows->genes_capacity, n_values, sizeof *rows->genes,
+                        "the genes of a block"));
+    return emc_reserve(&rows->values, &rows->values_capacity, n_values, sizeof *rows->values,
+                       "the values of a block");
+}
+
+void cells_rows_free(cells_rows *rows)
+{
+    free(rows->indptr);
+    free(rows->genes);
+    free(rows->values);
+    *rows = (cells_rows){0};
+}
+
+static int64_t memory_fit(const void *source, int64_t first, int64_t max_rows, size_t max_bytes)
+{
+    const cells_memory *memory = source;
+    const int64_t most = (int64_t)(max_bytes / (sizeof(int32_t) + sizeof(double)));
+    int64_t n = 1;
+
+    while (n < max_rows && first + n < memory->n_rows &&
+           memory->indptr[first + n + 1] - memory->indptr[first] <= most)
+        n++;
+    return n;
+}
+
+static emc_status memory_read(void *source, int64_t first, int64_t n, cells_rows *rows)
+{
+    const cells_memory *memory = source;
+    const int64_t start = memory->indptr[first];
+    const size_t n_values = (size_t)(memory->indptr[first + n] - start);
+
+    EMC_TRY(cells_rows_reserve(rows, (size_t)n, n_values));
+    for (int64_t i = 0; i <= n; i++)
+        rows->indptr[i] = memory->indptr[first + i] - start;
+    if (n_values) {
+        memcpy(rows->genes, memory->genes + start, n_values * sizeof *rows->genes);
+        memcpy(rows->values, memory->values + start, n_values * sizeof *rows->values);
+    }
+    return EMC_OK;
+}
+
+void cells_memory_close(void *source)
+{
+    cells_memory *memory = source;
+
+    if (!memory)
+        return;
+    free(memory->indptr);
+    free(memory->genes);
+    free(memory->values);
+    free(memory);
+}
+
+const cells_source_ops cells_memory_ops = {memory_fit, memory_read, cells_memory_close};
+
+bool cells_path_ends(const char *path, const char *ending)
+{
+    const size_t n = strlen(path), m = strlen(ending);
+
+    return n >= m && strcasecmp(path + n - m, ending) == 0;
+}
+
+static bool is_number(const char *name)
+{
+    return *name && name[strspn(name, "0123456789")] == '\0';
+}
+
+cells_name_kind cells_name_kind_of(const cells_column *names)
+{
+    size_t n_ensembl = 0, n_numbers = 0;
+
+    for (size_t i = 0; i < names->n; i++) {
+        const char *name = cells_column_at(names, i);
+        n_ensembl += name && emc_gene_is_ensembl(name);
+        n_numbers += name && is_number(name);
+    }
+    /* Most, not all: spike-ins and transgenes stand between Ensembl ids without one of their own.
+     */
+    if (2 * n_ensembl > names->n)
+        return CELLS_NAMES_ENSEMBL;
+    return n_numbers == names->n ? CELLS_NAMES_NUMBERS : CELLS_NAMES_SYMBOLS;
+}

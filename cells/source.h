@@ -1,0 +1,101 @@
+#pragma once
+/* Inside cells/: what a format's opener hands to the iterator, and the pieces openers share. */
+
+#include "base/text.h"
+#include "cells/reader.h"
+
+/* Strings back to back in one piece of memory. Zero-initialise. */
+typedef struct {
+    emc_text pool;
+    size_t *offsets;
+    size_t n;
+    size_t capacity;
+} cells_strings;
+
+/* Refuses bytes that are not UTF-8 or hold a NUL; `where` names the place in the message. */
+emc_status cells_strings_add(cells_strings *strings, const char *bytes, size_t n_bytes,
+                             const char *where);
+const char *cells_strings_at(const cells_strings *strings, size_t i);
+void cells_strings_free(cells_strings *strings);
+
+/* A column of text: row i is values[codes[i]] when there are codes, else values[i]. A code below
+ * zero, and a row marked missing, have no value. Zero-initialise. */
+typedef struct {
+    cells_strings values;
+    int32_t *codes;
+    uint8_t *missing;
+    size_t n;
+} cells_column;
+
+const char *cells_column_at(const cells_column *column, size_t i);
+void cells_column_free(cells_column *column);
+
+/* Growing buffers for the rows of a block; indptr starts at 0. Zero-initialise. */
+typedef struct {
+    int64_t *indptr;
+    int32_t *genes;
+    double *values;
+    size_t rows_capacity;
+    size_t genes_capacity;
+    size_t values_capacity;
+} cells_rows;
+
+emc_status cells_rows_reserve(cells_rows *rows, size_t n_rows, size_t n_values);
+void cells_rows_free(cells_rows *rows);
+
+/* What a format offers. Only `source` is passed around; the iterator checks ranges of arguments. */
+typedef struct {
+    /* How many rows, 1 or more, starting at `first` make a block within the limits. */
+    int64_t (*fit)(const void *source, int64_t first, int64_t max_rows, size_t max_bytes);
+    /* Fills rows->indptr[0 .. n], genes and values. Gene indices are checked already. */
+    emc_status (*read)(void *source, int64_t first, int64_t n, cells_rows *rows);
+    void (*close)(void *source);
+} cells_source_ops;
+
+/* What an opener fills. Everything in it is freed by the iterator, also when the opener fails. */
+typedef struct {
+    const char *path;
+    int64_t n_cells;
+    int n_genes;
+    cells_column cell_ids;
+    cells_column gene_names;
+    cells_column gene_ids; /* n = 0 when the names are the index */
+    cells_column *obs;     /* [options->n_obs_columns], allocated by the iterator */
+    bool from_symbols;     /* the names come from a column, where duplicates are usual */
+    emc_text matrix;       /* "X (csr, float32)" */
+    emc_text names;        /* "var column feature_name (the index holds Ensembl ids)" */
+    emc_text advice;       /* what to try when the values are no expression; may be empty */
+    const cells_source_ops *ops;
+    void *source;
+} cells_file;
+
+/* The openers, in the order they are asked. `head` is the start of the file, n_head <= 512. */
+typedef struct {
+    const char *name;
+    bool (*matches)(const char *path, const unsigned char *head, size_t n_head);
+    emc_status (*open)(cells_file *file, const emc_cells_options *options);
+} cells_format;
+
+extern const cells_format cells_format_h5ad;
+extern const cells_format cells_format_text;
+
+/* A sparse matrix held whole, cells in rows; a source of its own. */
+typedef struct {
+    int64_t n_rows;
+    int64_t *indptr;
+    int32_t *genes;
+    double *values;
+} cells_memory;
+
+/* The most values that are held whole. */
+#define CELLS_MEMORY_VALUES ((int64_t)1 << 28)
+
+extern const cells_source_ops cells_memory_ops;
+void cells_memory_close(void *memory);
+
+/* True when path ends in `ending`, letters of either case. */
+bool cells_path_ends(const char *path, const char *ending);
+
+/* How the names of an index look. */
+typedef enum { CELLS_NAMES_SYMBOLS = 0, CELLS_NAMES_ENSEMBL, CELLS_NAMES_NUMBERS } cells_name_kind;
+cells_name_kind cells_name_kind_of(const cells_column *names);
