@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "loader/unique_keys.h"
 
 #define MAX_CONFIG_BYTES (4u << 20)
 
@@ -354,6 +355,7 @@ static emc_status read_config(emc_model_config *config, const cJSON *json, const
 {
     if (!cJSON_IsObject(json))
         return emc_fail(EMC_ERR_FORMAT, "%s: not a JSON object", path);
+    EMC_TRY(emc_json_check_unique(json, path));
     EMC_TRY(check_kind(json, path));
     EMC_TRY(read_sizes(config, json, path));
     EMC_TRY(read_rope(config, json, path));
@@ -370,6 +372,7 @@ static emc_status read_generation(emc_model_config *config, const cJSON *json, c
 
     if (!cJSON_IsObject(json))
         return emc_fail(EMC_ERR_FORMAT, "%s: not a JSON object", path);
+    EMC_TRY(emc_json_check_unique(json, path));
     EMC_TRY(read_ids(config, json, path));
     EMC_TRY(emc_json_get_bool(&out->do_sample, json, "do_sample", false, path));
     EMC_TRY(emc_json_get_int(&top_k, json, "top_k", 0, INT_MAX, false, path));

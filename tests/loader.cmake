@@ -1,4 +1,6 @@
 # Tests of loader/
-emt_add_test(NAME test_loader_checkpoint
-  SOURCES test_loader_checkpoint.c loader_files.c
-  LINKS emc_loader)
+foreach(subject checkpoint config)
+  emt_add_test(NAME test_loader_${subject}
+    SOURCES test_loader_${subject}.c loader_files.c
+    LINKS emc_loader)
+endforeach()
