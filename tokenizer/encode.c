@@ -62,7 +62,28 @@ static size_t trusted_end(job *j, size_t pos)
     size_t end = j->trusted[j->next_trusted].end;
     for (size_t i = j->next_trusted + 1; i < j->n_trusted && j->trusted[i].begin == end; i++)
         end = j->trusted[i].end;
-    return end;
+    return end < j->n ? end : j->n;
+}
+
+/* The longest added token that text[0..n) starts with, or NULL. */
+static const emc_added_token *added_at(const emc_tokenizer *tok, const char *text, size_t n)
+{
+    if (n == 0)
+        return NULL;
+    const unsigned char byte = (unsigned char)text[0];
+    for (size_t i = tok->added_of[byte]; i < tok->added_of[byte + 1]; i++) {
+        const emc_added_token *added = &tok->added[i];
+        if (added->n <= n && memcmp(text, added->text, added->n) == 0)
+            return added;
+    }
+    return NULL;
+}
+
+size_t emc_vocab_added_at(const emc_tokenizer *tok, const char *text, size_t n)
+{
+    const emc_added_token *added = added_at(tok, text, n);
+
+    return added ? added->n : 0;
 }
 
 /* The first added token at or behind `pos`, the longest of those that start there. NULL: none. */
@@ -72,17 +93,13 @@ static const emc_added_token *find_added(job *j, size_t pos, size_t *at)
 
     for (; pos < j->n; pos++) {
         const unsigned char byte = (unsigned char)j->text[pos];
-        size_t i = tok->added_of[byte];
-        const size_t last = tok->added_of[byte + 1];
-        if (i == last)
+        if (tok->added_of[byte] == tok->added_of[byte + 1])
             continue;
         const size_t room = trusted_end(j, pos) - pos;
-        for (; i < last; i++) {
-            const emc_added_token *added = &tok->added[i];
-            if (added->n <= room && memcmp(j->text + pos, added->text, added->n) == 0) {
-                *at = pos;
-                return added;
-            }
+        const emc_added_token *added = added_at(tok, j->text + pos, room);
+        if (added) {
+            *at = pos;
+            return added;
         }
     }
     return NULL;
@@ -149,4 +166,72 @@ emc_status emc_tokenizer_encode(const emc_tokenizer *tok, const char *text, size
 
     return emc_tokenizer_encode_trusted(tok, text, n_bytes, &all, flags & EMC_TOKENS_ADDED ? 1 : 0,
                                         out);
+}
+
+/*
+ * How much of the text cannot become part of an added token by what is put behind it: up to the
+ * longest trusted ending that begins an added token, a longer one included.
+ */
+static size_t without_open_token(job *j)
+{
+    const emc_tokenizer *tok = j->tok;
+    size_t longest = 0;
+
+    for (size_t i = 0; i < tok->n_added; i++)
+        if (tok->added[i].n > longest)
+            longest = tok->added[i].n;
+    const size_t begin = j->n > longest ? j->n - longest : 0;
+    for (size_t pos = begin; pos < j->n; pos++) {
+        const unsigned char byte = (unsigned char)j->text[pos];
+        const size_t left = j->n - pos;
+        if (trusted_end(j, pos) < j->n)
+            continue;
+        for (size_t i = tok->added_of[byte]; i < tok->added_of[byte + 1]; i++)
+            if (tok->added[i].n > left && memcmp(j->text + pos, tok->added[i].text, left) == 0)
+                return pos;
+    }
+    return j->n;
+}
+
+/* The start of the last piece that is not blank and may grow, or of the blanks behind it. */
+static size_t stable_pieces(const emc_unicode *u, const char *text, size_t n)
+{
+    const unsigned blank = EMC_CHAR_SPACE | EMC_CHAR_NEWLINE;
+    size_t head = 0;
+    bool was_blank = false;
+
+    for (size_t pos = 0; pos < n;) {
+        const size_t end = emc_unicode_split(u, text, n, pos);
+        size_t i = pos;
+        bool is_blank = true;
+        while (i < end && is_blank)
+            is_blank = u->kinds[emc_utf8_next(text, &i)] & blank;
+        if (!is_blank || !was_blank)
+            head = pos;
+        was_blank = is_blank;
+        pos = end;
+    }
+    return head;
+}
+
+emc_status emc_tokenizer_stable_head(const emc_tokenizer *tok, const char *text, size_t n_bytes,
+                                     const emc_byte_range *trusted, size_t n_trusted,
+                                     size_t *n_head)
+{
+    job j = {tok, text, n_bytes, trusted, n_trusted, 0};
+    const emc_added_token *added;
+    size_t begin = 0, at;
+    bool stable = false;
+
+    EMC_TRY(check_input(&j, &stable));
+    j.n = without_open_token(&j);
+    j.next_trusted = 0;
+    while (n_trusted && (added = find_added(&j, begin, &at)))
+        begin = at + added->n;
+    size_t n_valid;
+    if (!stable)
+        stable = !(emc_unicode_scan(tok->unicode, text + begin, j.n - begin, &n_valid) &
+                   EMC_CHAR_UNSTABLE);
+    *n_head = begin + (stable ? stable_pieces(tok->unicode, text + begin, j.n - begin) : 0);
+    return EMC_OK;
 }

@@ -68,6 +68,9 @@ emc_status emc_vocab_add_added(emc_tokenizer *tok, const char *text, size_t n, i
                                bool special, const char *name);
 emc_status emc_vocab_finish(emc_tokenizer *tok);
 
+/* The length of the longest added token that text[0..n) starts with; 0: with none. */
+size_t emc_vocab_added_at(const emc_tokenizer *tok, const char *text, size_t n);
+
 /* Fill an empty tokenizer from files; see emc_tokenizer_open. */
 emc_status emc_read_tokenizer_json(emc_tokenizer *tok, const char *path);
 emc_status emc_read_vocab_and_merges(emc_tokenizer *tok, const char *dir);
