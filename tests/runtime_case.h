@@ -1,0 +1,35 @@
+#pragma once
+/* The golden models of make_runtime.py, with what the reference library says of them. */
+
+#include "loader/safetensors.h"
+#include "runtime/emcell.h"
+
+#define CASE_PROMPTS 4
+
+typedef struct {
+    char model_dir[512];
+    char adapter_dir[512]; /* "" where there is none */
+    int32_t *ids[CASE_PROMPTS];
+    int n_ids[CASE_PROMPTS];
+    int32_t *positions[CASE_PROMPTS]; /* those whose logits are kept */
+    int n_positions[CASE_PROMPTS];
+    int32_t *greedy[CASE_PROMPTS];
+    int n_greedy[CASE_PROMPTS];
+    bool greedy_ended[CASE_PROMPTS];
+    emc_safetensors *logits;
+} runtime_case;
+
+/* The most that a greedy continuation was allowed. */
+#define CASE_MAX_NEW 24
+
+/* `base` is the case whose model it is, `name` its own. */
+void case_open(runtime_case *out, const char *name, const char *base);
+void case_close(runtime_case *c);
+
+/* f32 [n_positions, vocab] of a prompt, kind "f32" or "bf16". Owned by the caller. */
+float *case_logits(const runtime_case *c, const char *kind, int prompt);
+
+emc_model *case_model(const runtime_case *c, emc_dtype_choice dtype, int n_threads);
+
+/* emc_engine_logits of the whole prompt, f32 [n, vocab]. Owned by the caller. */
+float *engine_logits(emc_engine *engine, const int32_t *ids, int n, int vocab);
