@@ -1,0 +1,322 @@
+/*
+ * How does a row look at its keys?
+ *
+ * A task is one item, one K/V head and up to CPU_QUERIES query vectors (rows times the heads that
+ * share that K/V head). It walks the key tiles in their order: prefix, own, path. A tile of K is
+ * widened to f32 and transposed, so that scores of neighbouring keys lie side by side; a tile of V
+ * is widened. Every query keeps a running maximum, sum of weights and sum of weighted values
+ * (Milakov and Gimelshein 2018, arXiv:1805.02867).
+ *
+ * A query's numbers are sums in the order of dimensions and keys, with the same operations whether
+ * it is computed alone or beside others, and a key that it does not see is never multiplied: so its
+ * bits, and a NaN in another row, stay its own.
+ */
+#include <string.h>
+
+#include "kernels/cpu/device.h"
+#include "kernels/cpu/math.h"
+
+#define KEYS   EMC_PAGE_POSITIONS
+#define BESIDE 4 /* queries computed side by side */
+#if CPU_LANES == 16
+#define STRIP 4 /* vectors of keys or values computed side by side: 16 sums in 32 registers */
+#else
+#define STRIP 2
+#endif
+#define STRIP_LANES (STRIP * CPU_LANES)
+#define PAD         64 /* head_dim is padded to whole strips */
+
+typedef struct {
+    emc_dtype dtype;
+    const emc_attention_args *args;
+    cpu_worker *workers;
+    int group;         /* query heads of a K/V head */
+    int heads;         /* of them in a task */
+    int n_head_blocks; /* tasks that share the group */
+    int rows;          /* rows in a task */
+    int n_row_blocks;  /* tasks that share the longest item */
+    int padded;        /* head_dim, to whole strips */
+} job;
+
+typedef struct {
+    const job *j;
+    cpu_attention_scratch *s;
+    int kv_head;
+    int row0, n_rows; /* rows of q */
+    int head0, n_heads;
+    int n_queries; /* query i: row row0 + i / n_heads, head head0 + i % n_heads */
+} task;
+
+/* scores[q][key] for BESIDE queries and a strip of keys. */
+static inline void score_strip(cpu_attention_scratch *s, int query, int key, int dim)
+{
+    cpu_vec sum[BESIDE][STRIP] = {0};
+
+    for (int d = 0; d < dim; d++) {
+        cpu_vec k[STRIP];
+        for (int v = 0; v < STRIP; v++)
+            k[v] = cpu_load(&s->keys[d][key + v * CPU_LANES]);
+        for (int q = 0; q < BESIDE; q++) {
+            const cpu_vec x = cpu_all(s->queries[query + q][d]);
+            for (int v = 0; v < STRIP; v++)
+                sum[q][v] = cpu_fma(x, k[v], sum[q][v]);
+        }
+    }
+    for (int q = 0; q < BESIDE; q++)
+        for (int v = 0; v < STRIP; v++)
+            cpu_store(&s->scores[query + q][key + v * CPU_LANES], sum[q][v]);
+}
+
+/* sums[q][d] += sum over keys from `key` to `end` of scores[q][key] values[key][d], for a strip of
+ * values and n_beside queries. */
+static inline void weigh_strip(cpu_attention_scratch *s, int query, int n_beside, int d, int key,
+                               int end)
+{
+    cpu_vec sum[BESIDE][STRIP];
+
+    for (int q = 0; q < n_beside; q++)
+        for (int v = 0; v < STRIP; v++)
+            sum[q][v] = cpu_load(&s->sums[query + q][d + v * CPU_LANES]);
+    for (; key < end; key++) {
+        cpu_vec value[STRIP];
+        for (int v = 0; v < STRIP; v++)
+            value[v] = cpu_load(&s->values[key][d + v * CPU_LANES]);
+        for (int q = 0; q < n_beside; q++) {
+            const cpu_vec p = cpu_all(s->scores[query + q][key]);
+            for (int v = 0; v < STRIP; v++)
+                sum[q][v] = cpu_fma(p, value[v], sum[q][v]);
+        }
+    }
+    for (int q = 0; q < n_beside; q++)
+        for (int v = 0; v < STRIP; v++)
+            cpu_store(&s->sums[query + q][d + v * CPU_LANES], sum[q][v]);
+}
+
+/* Scores of one query become weights, relative to its new maximum. */
+static void soften(cpu_attention_scratch *s, int query, int padded)
+{
+    float *score = s->scores[query], *sums = s->sums[query];
+    const int seen = s->seen[query];
+    float max[16], total[16] = {0};
+
+    if (seen == 0)
+        return;
+    for (int key = seen; key < KEYS; key++)
+        score[key] = -INFINITY;
+    for (int l = 0; l < 16; l++)
+        max[l] = score[l];
+    for (int key = 16; key < KEYS; key += 16)
+        for (int l = 0; l < 16; l++)
+            max[l] = score[key + l] > max[l] ? score[key + l] : max[l];
+    for (int width = 8; width > 0; width /= 2)
+        for (int l = 0; l < width; l++)
+            max[l] = max[l + width] > max[l] ? max[l + width] : max[l];
+    const float highest = max[0] > s->max[query] ? max[0] : s->max[query];
+    const float shrink = cpu_exp(s->max[query] - highest);
+    for (int key = 0; key < KEYS; key += 16) {
+        for (int l = 0; l < 16; l++) {
+            score[key + l] = cpu_exp(score[key + l] - highest);
+            total[l] += score[key + l];
+        }
+    }
+    for (int width = 8; width > 0; width /= 2)
+        for (int l = 0; l < width; l++)
+            total[l] += total[l + width];
+    s->max[query] = highest;
+    s->weight[query] = s->weight[query] * shrink + total[0];
+    for (int d = 0; d < padded; d++)
+        sums[d] *= shrink;
+}
+
+/* Takes one tile of keys and values, already in s, into queries `first` to `first + n`. */
+static void take_tile(const task *t, int first, int n)
+{
+    cpu_attention_scratch *s = t->s;
+    const int padded = t->j->padded, dim = t->j->args->head_dim;
+
+    for (int query = first; query < first + n; query += BESIDE) {
+        const int left = first + n - query, beside = left < BESIDE ? left : BESIDE;
+        int least = s->seen[query], most = least;
+        for (int q = 1; q < beside; q++) {
+            least = s->seen[query + q] < least ? s->seen[query + q] : least;
+            most = s->seen[query + q] > most ? s->seen[query + q] : most;
+        }
+        for (int key = 0; key < most; key += STRIP_LANES)
+            score_strip(s, query, key, dim);
+        for (int q = 0; q < beside; q++)
+            soften(s, query + q, padded);
+        const int together = beside == BESIDE ? least : 0;
+        for (int d = 0; d < padded; d += STRIP_LANES) {
+            weigh_strip(s, query, BESIDE, d, 0, together);
+            for (int q = 0; q < beside; q++)
+                weigh_strip(s, query + q, 1, d, together, s->seen[query + q]);
+        }
+    }
+}
+
+static void take_key(const task *t, int place, int slot)
+{
+    const job *j = t->j;
+    const emc_attention_args *args = j->args;
+    const size_t dim = (size_t)args->head_dim, page = (size_t)(slot / KEYS);
+    const size_t at =
+        ((page * (size_t)args->n_kv_heads + (size_t)t->kv_head) * KEYS + (size_t)(slot % KEYS)) *
+        dim;
+    float key[CPU_HEAD_MAX];
+
+    cpu_widen(key, cpu_at(args->k_cache, j->dtype, at), j->dtype, dim);
+    for (size_t d = 0; d < dim; d++)
+        t->s->keys[d][place] = key[d];
+    cpu_widen(t->s->values[place], cpu_at(args->v_cache, j->dtype, at), j->dtype, dim);
+}
+
+/* All keys of a segment that starts at page_table[first_page]; row i of the task sees
+ * n + i * step of them. */
+static void take_segment(const task *t, int first_page, int n, int step)
+{
+    const job *j = t->j;
+    const int last = n + step * (t->n_rows - 1);
+
+    for (int key0 = 0; key0 < last; key0 += KEYS) {
+        const int slot0 = j->args->page_table[first_page + key0 / KEYS] * KEYS;
+        for (int key = 0; key < KEYS && key0 + key < last; key++)
+            take_key(t, key, slot0 + key);
+        for (int i = 0; i < t->n_queries; i++) {
+            const int seen = n + i / t->n_heads * step - key0;
+            t->s->seen[i] = seen < 0 ? 0 : seen < KEYS ? seen : KEYS;
+        }
+        take_tile(t, 0, t->n_queries);
+    }
+}
+
+static void take_paths(const task *t)
+{
+    const emc_attention_args *args = t->j->args;
+
+    for (int i = 0; i < t->n_rows; i++) {
+        const int row = t->row0 + i, n = args->path_lens[row];
+        const int32_t *slots = args->path_slots + (size_t)row * EMC_MAX_PATH;
+        if (n == 0)
+            continue;
+        for (int key = 0; key < n; key++)
+            take_key(t, key, slots[key]);
+        for (int head = 0; head < t->n_heads; head++)
+            t->s->seen[i * t->n_heads + head] = n;
+        take_tile(t, i * t->n_heads, t->n_heads);
+    }
+}
+
+static void begin(const task *t)
+{
+    const job *j = t->j;
+    const emc_attention_args *args = j->args;
+    const size_t dim = (size_t)args->head_dim;
+
+    for (int i = 0; i < t->n_queries; i++) {
+        const size_t row = (size_t)(t->row0 + i / t->n_heads);
+        const size_t head = (size_t)(t->head0 + i % t->n_heads);
+        float *query = t->s->queries[i];
+        cpu_widen(query, cpu_at(args->q, j->dtype, row * (size_t)args->q_stride + head * dim),
+                  j->dtype, dim);
+        for (size_t d = 0; d < dim; d++)
+            query[d] *= args->scale;
+        memset(t->s->sums[i], 0, (size_t)j->padded * sizeof(float));
+        t->s->max[i] = -INFINITY;
+        t->s->weight[i] = 0.0f;
+    }
+}
+
+static void finish(const task *t)
+{
+    const job *j = t->j;
+    const emc_attention_args *args = j->args;
+    const size_t dim = (size_t)args->head_dim;
+
+    for (int i = 0; i < t->n_queries; i++) {
+        const size_t row = (size_t)(t->row0 + i / t->n_heads);
+        const size_t head = (size_t)(t->head0 + i % t->n_heads);
+        const float scale = 1.0f / t->s->weight[i];
+        for (size_t d = 0; d < dim; d++)
+            t->s->sums[i][d] *= scale;
+        cpu_narrow(cpu_at_mut(args->out, j->dtype, (row * (size_t)args->n_heads + head) * dim),
+                   j->dtype, t->s->sums[i], dim);
+    }
+}
+
+static emc_status run_task(void *context, int worker, int number)
+{
+    const job *j = context;
+    const emc_attention_args *args = j->args;
+    const int row_block = number % j->n_row_blocks, rest = number / j->n_row_blocks;
+    const int head_block = rest % j->n_head_blocks, pair = rest / j->n_head_blocks;
+    const emc_attention_item *item = &args->items[pair / args->n_kv_heads];
+    const int row = row_block * j->rows, left = item->n_rows - row;
+
+    if (left <= 0) /* the longest item has more blocks than this one */
+        return EMC_OK;
+    task t = {.j = j,
+              .s = j->workers[worker].attention,
+              .kv_head = pair % args->n_kv_heads,
+              .row0 = item->row0 + row,
+              .n_rows = left < j->rows ? left : j->rows};
+    const int head_left = j->group - head_block * j->heads;
+    t.n_heads = head_left < j->heads ? head_left : j->heads;
+    t.head0 = t.kv_head * j->group + head_block * j->heads;
+    t.n_queries = t.n_rows * t.n_heads;
+    begin(&t);
+    take_segment(&t, item->prefix_page, item->prefix_len, 0);
+    take_segment(&t, item->own_page, item->own_seen + (item->causal ? row : 0), item->causal != 0);
+    take_paths(&t);
+    finish(&t);
+    return EMC_OK;
+}
+
+static emc_status check(const emc_device *dev, const emc_attention_args *args)
+{
+    const int dim = args->head_dim, n_heads = args->n_heads, n_kv_heads = args->n_kv_heads;
+
+    if (args->rows < 1 || args->n_items < 1)
+        return emc_fail(EMC_ERR_ARG, "attention: rows=%d n_items=%d, need both >= 1", args->rows,
+                        args->n_items);
+    if (dim < 8 || dim % 8 != 0 || dim > CPU_HEAD_MAX)
+        return emc_fail(EMC_ERR_ARG, "attention: head_dim=%d, need a multiple of 8 up to %d", dim,
+                        CPU_HEAD_MAX);
+    if (n_kv_heads < 1 || n_heads < 1 || n_heads % n_kv_heads != 0)
+        return emc_fail(EMC_ERR_ARG,
+                        "attention: n_heads=%d n_kv_heads=%d, need one to divide the "
+                        "other",
+                        n_heads, n_kv_heads);
+    if (args->q_stride / dim < n_heads)
+        return emc_fail(EMC_ERR_ARG, "attention: n_heads=%d head_dim=%d do not fit q_stride=%d",
+                        n_heads, dim, args->q_stride);
+    if (!cpu_aligned(args->out) || !cpu_aligned(args->q) || !cpu_aligned(args->k_cache) ||
+        !cpu_aligned(args->v_cache) || !args->items || !args->page_table || !args->path_slots ||
+        !args->path_lens)
+        return emc_fail(EMC_ERR_ARG,
+                        "attention: rows=%d, a tensor is missing or not 16-byte aligned",
+                        args->rows);
+    const size_t size = emc_dtype_bytes(dev->dtype), width = (size_t)n_heads * (size_t)dim;
+    const size_t rows = (size_t)args->rows;
+    if (cpu_overlap(args->out, rows * width * size, args->q,
+                    ((rows - 1) * (size_t)args->q_stride + width) * size))
+        return emc_fail(EMC_ERR_ARG, "attention: rows=%d, out overlaps q", args->rows);
+    return EMC_OK;
+}
+
+emc_status cpu_attention(emc_device *dev, const emc_attention_args *args)
+{
+    job j = {.dtype = dev->dtype, .args = args, .workers = cpu_of(dev)->workers};
+    int longest = 1;
+
+    EMC_TRY(check(dev, args));
+    for (int i = 0; i < args->n_items; i++)
+        longest = args->items[i].n_rows > longest ? args->items[i].n_rows : longest;
+    j.group = args->n_heads / args->n_kv_heads;
+    j.heads = j.group < CPU_QUERIES ? j.group : CPU_QUERIES;
+    j.n_head_blocks = cpu_items(j.group, j.heads);
+    j.rows = CPU_QUERIES / j.heads;
+    j.n_row_blocks = cpu_items(longest, j.rows);
+    j.padded = cpu_items(args->head_dim, PAD) * PAD;
+    return cpu_pool_run(cpu_of(dev)->pool, run_task, &j,
+                        args->n_items * args->n_kv_heads * j.n_head_blocks * j.n_row_blocks);
+}

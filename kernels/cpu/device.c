@@ -1,0 +1,201 @@
+/* How is a CPU device opened, and which of the compiled variants does this machine run? */
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/size.h"
+#include "kernels/cpu.h"
+#include "kernels/cpu/device.h"
+
+#define ALIGNMENT 64
+
+void cpu_fill_base(emc_ops *ops);
+#ifdef EMC_CPU_X86_VARIANTS
+void cpu_fill_avx2(emc_ops *ops);
+void cpu_fill_avx512(emc_ops *ops);
+#endif
+
+typedef struct {
+    const char *name;
+    void (*fill)(emc_ops *ops);
+} variant;
+
+static variant pick_variant(void)
+{
+#ifdef EMC_CPU_X86_VARIANTS
+    __builtin_cpu_init();
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+        return (variant){"avx512", cpu_fill_avx512};
+    if (avx2)
+        return (variant){"avx2", cpu_fill_avx2};
+#endif
+    return (variant){"base", cpu_fill_base};
+}
+
+emc_status cpu_alloc(void **out, size_t n_bytes, const char *what)
+{
+    size_t whole;
+    char *raw = NULL;
+
+    *out = NULL;
+    /* calloc leaves large memory untouched until it is used. Its own address stands right before
+     * ours. */
+    if (emc_size_add(&whole, n_bytes, ALIGNMENT + sizeof raw))
+        raw = calloc(1, whole);
+    if (!raw)
+        return emc_fail(EMC_ERR_DEVICE, "cpu: no memory for %s: %zu bytes", what, n_bytes);
+    char *memory = raw + sizeof raw;
+    memory += (ALIGNMENT - (uintptr_t)memory % ALIGNMENT) % ALIGNMENT;
+    memcpy(memory - sizeof raw, &raw, sizeof raw);
+    *out = memory;
+    return EMC_OK;
+}
+
+void cpu_free(void *memory)
+{
+    char *raw;
+
+    if (!memory)
+        return;
+    memcpy(&raw, (char *)memory - sizeof raw, sizeof raw);
+    free(raw);
+}
+
+emc_status cpu_fit(void *memory, size_t *held, size_t n_bytes, const char *what)
+{
+    void *now, *bigger;
+
+    if (n_bytes <= *held)
+        return EMC_OK;
+    EMC_TRY(cpu_alloc(&bigger, n_bytes, what));
+    memcpy(&now, memory, sizeof now);
+    cpu_free(now);
+    memcpy(memory, &bigger, sizeof bigger);
+    *held = n_bytes;
+    return EMC_OK;
+}
+
+static emc_status device_alloc(emc_device *dev, void **out, size_t n_bytes, const char *what)
+{
+    (void)dev;
+    return cpu_alloc(out, n_bytes, what);
+}
+
+static void device_release(emc_device *dev, void *memory)
+{
+    (void)dev;
+    cpu_free(memory);
+}
+
+static emc_status device_upload(emc_device *dev, void *d_dst, const void *src, size_t n_bytes)
+{
+    (void)dev;
+    if (n_bytes > 0)
+        memcpy(d_dst, src, n_bytes);
+    return EMC_OK;
+}
+
+static emc_status device_download(emc_device *dev, void *dst, const void *d_src, size_t n_bytes)
+{
+    (void)dev;
+    if (n_bytes > 0)
+        memcpy(dst, d_src, n_bytes);
+    return EMC_OK;
+}
+
+/* Every operation has ended when it returns. */
+static emc_status device_sync(emc_device *dev)
+{
+    (void)dev;
+    return EMC_OK;
+}
+
+static void device_close(emc_device *dev)
+{
+    cpu_device *cpu = cpu_of(dev);
+
+    if (!cpu)
+        return;
+    for (int i = 0; cpu->workers && i < cpu_pool_workers(cpu->pool); i++) {
+        cpu_free(cpu->workers[i].w);
+        cpu_free(cpu->workers[i].x);
+        cpu_free(cpu->workers[i].y);
+        cpu_free(cpu->workers[i].attention);
+    }
+    free(cpu->workers);
+    cpu_gemm_close(cpu->gemm);
+    cpu_pool_close(cpu->pool);
+    cpu_free(cpu->staged);
+    cpu_free(cpu->lora);
+    cpu_free(cpu->parts);
+    free(cpu);
+}
+
+static int usable_cores(void)
+{
+    cpu_set_t set;
+
+    if (sched_getaffinity(0, sizeof set, &set) != 0)
+        return 1;
+    return CPU_COUNT(&set);
+}
+
+static emc_status fill_device(cpu_device *cpu, int n_threads)
+{
+    const variant chosen = pick_variant();
+    char products[64];
+    void *memory;
+
+    cpu->ops = (emc_ops){.close = device_close,
+                         .alloc = device_alloc,
+                         .release = device_release,
+                         .upload = device_upload,
+                         .download = device_download,
+                         .sync = device_sync,
+                         .matrix_open = cpu_matrix_open,
+                         .matrix_close = cpu_matrix_close,
+                         .lora_open = cpu_lora_open,
+                         .lora_close = cpu_lora_close};
+    chosen.fill(&cpu->ops);
+    cpu->device.ops = &cpu->ops;
+    EMC_TRY(cpu_pool_open(&cpu->pool, n_threads, cpu_gemm_start_worker));
+    EMC_TRY(cpu_gemm_open(&cpu->gemm, n_threads));
+    cpu->product = cpu->device.dtype == EMC_BF16 ? cpu_gemm_product() : EMC_F32;
+    EMC_TRY(emc_alloc(&cpu->workers, (size_t)n_threads, sizeof *cpu->workers,
+                      "the CPU device's threads"));
+    for (int i = 0; i < n_threads; i++) {
+        EMC_TRY(cpu_alloc(&memory, CPU_TILE_ROWS * CPU_BLOCK * sizeof(float), "a tile"));
+        cpu->workers[i].y = memory;
+        EMC_TRY(cpu_alloc(&memory, sizeof *cpu->workers[i].attention, "tiles of attention"));
+        cpu->workers[i].attention = memory;
+    }
+    cpu_gemm_describe(products, sizeof products);
+    snprintf(cpu->device.description, sizeof cpu->device.description,
+             "cpu, %s products by %s, %s loops, %d thread%s", emc_dtype_name(cpu->product),
+             products, chosen.name, n_threads, n_threads == 1 ? "" : "s");
+    return EMC_OK;
+}
+
+emc_status emc_cpu_open(emc_device **out, const emc_cpu_options *options)
+{
+    const int n_threads = options->n_threads ? options->n_threads : usable_cores();
+    cpu_device *cpu = NULL;
+
+    *out = NULL;
+    if (options->dtype != EMC_F32 && options->dtype != EMC_BF16)
+        return emc_fail(EMC_ERR_ARG, "cpu: dtype %d, need F32 or BF16", (int)options->dtype);
+    if (n_threads < 0 || n_threads > CPU_MAX_THREADS)
+        return emc_fail(EMC_ERR_ARG, "cpu: n_threads=%d, need 0 to %d", n_threads, CPU_MAX_THREADS);
+    EMC_TRY(emc_alloc(&cpu, 1, sizeof *cpu, "the CPU device"));
+    cpu->device.dtype = options->dtype;
+    const emc_status status = fill_device(cpu, n_threads);
+    if (status != EMC_OK) {
+        device_close(&cpu->device);
+        return status;
+    }
+    *out = &cpu->device;
+    return EMC_OK;
+}
