@@ -20,9 +20,10 @@ typedef struct emc_profile emc_profile;
 
 /* The three ends that a Qwen3 prompt can have, by how the model was tuned. */
 typedef enum {
-    EMC_THINK_PLAIN,   /* "plain": the answer follows the assistant's header at once */
-    EMC_THINK_PREFILL, /* "empty-think-prefill": the prompt ends with an empty think block */
-    EMC_THINK_BY_MODEL /* "model-emits-think": the model writes the empty block, then the answer */
+    EMC_THINKING_PLAIN,   /* "plain": the answer follows the assistant's header at once */
+    EMC_THINKING_PREFILL, /* "empty-think-prefill": the prompt ends with an empty think block */
+    EMC_THINKING_BY_MODEL /* "model-emits-think": the model writes the empty block, then the answer
+                           */
 } emc_thinking;
 
 typedef enum {
