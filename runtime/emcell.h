@@ -44,6 +44,15 @@ typedef struct {
     const char *device;   /* description, for people */
 } emc_model_info;
 
+typedef struct {
+    const char *name; /* what --device takes */
+    bool present;
+    char description[192]; /* what it is, or why it is absent */
+} emc_device_info;
+
+/* Fills *out with device `index`, counted from 0; false past the last. */
+bool emc_device_list(int index, emc_device_info *out);
+
 /* Maps the weights, checks every tensor, builds the device. Errors as the loader's; a tensor, file
  * or option is named. EMC_ERR_DEVICE: no such device, or it lacks memory. */
 emc_status emc_model_open(emc_model **out, const emc_model_options *options);
