@@ -1,0 +1,242 @@
+/* emcell annotate: arguments in, summary out; the work is in annotate/run.c. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "cli/log.h"
+
+typedef struct {
+    emc_annotate_options run;
+    const char *model, *answer, *transpose, *dtype, *log_format, *device;
+    int limit;
+    bool quiet;
+} arguments;
+
+static void on_progress(void *context, const emc_progress *progress)
+{
+    cli_log *log = context;
+
+    if (progress->stage == EMC_STAGE_CELLS)
+        cli_log_progress(log, progress->n_done, progress->n_total, progress->cells_per_s,
+                         progress->seconds_left);
+    else
+        cli_log_finish(log);
+}
+
+static void on_log(void *context, const char *line)
+{
+    cli_log_info(context, line);
+}
+
+static bool parse(arguments *a, int argc, char **argv, cli_config **config, int *exit_code)
+{
+    emc_annotate_options *run = &a->run;
+    const cli_option options[] = {
+        CLI_INPUT_OPTIONS(run->input_path, run->input, a->transpose, a->limit),
+        {CLI_HEADING, 0, "Model", NULL, NULL, NULL},
+        {CLI_STRING, 'm', "model", "DIR", &a->model,
+         "Qwen3 checkpoint folder, or a name in the local Hugging Face cache"},
+        {CLI_STRING, 0, "adapter", "DIR", &run->model.adapter_dir, "PEFT LoRA adapter folder"},
+        {CLI_STRING, 'p', "profile", "NAME|FILE", &run->profile,
+         "how the model is asked (default: embryo; emcell profile list)"},
+        {CLI_STRING, 0, "labels", "FILE", &run->labels_path,
+         "the labels, one a line, in place of the profile's"},
+        {CLI_STRING, 0, "answer", "full|generate", &a->answer,
+         "full: every label's probability; generate: free text, read back"},
+        {CLI_NUMBER, 0, "unknown-below", "P", &run->unknown_below,
+         "a score below P is unknown (default: the profile's)"},
+        {CLI_NUMBER, 0, "margin-below", "M", &run->margin_below,
+         "a margin below M is unknown (default: the profile's)"},
+        {CLI_INT, 0, "max-tokens", "N", &run->max_tokens, "generate: at most N tokens"},
+        {CLI_HEADING, 0, "Output", NULL, NULL, NULL},
+        {CLI_STRING, 'o', "output", "FILE", &run->output_path,
+         ".csv, .tsv or .jsonl, each also .gz; - for standard output"},
+        {CLI_STRING, 0, "output-format", "NAME", &run->output_format,
+         "csv, tsv or jsonl, whatever the ending says"},
+        {CLI_STRING, 0, "probabilities", "FILE", &run->probabilities_path,
+         "the probability of every label for every cell"},
+        {CLI_HEADING, 0, "Engine", NULL, NULL, NULL},
+        {CLI_STRING, 0, "device", "auto|cpu", &a->device, "where the model runs (default: auto)"},
+        {CLI_INT, 't', "threads", "N", &run->model.n_threads,
+         "CPU threads (default: one for each core)"},
+        {CLI_STRING, 0, "dtype", "NAME", &a->dtype,
+         "auto (default: the checkpoint's), bfloat16, float32"},
+        {CLI_INT, 0, "max-num-batched-tokens", "N", &run->max_num_batched_tokens,
+         "tokens of a step, a multiple of 128"},
+        {CLI_FLAG, 0, "no-enable-prefix-caching", NULL, &run->no_prefix_caching,
+         "compute the common prefix again for every cell"},
+        {CLI_HEADING, 0, "Messages", NULL, NULL, NULL},
+        {CLI_STRING, 0, "log-format", "text|json", &a->log_format, "of what goes to stderr"},
+        {CLI_FLAG, 'q', "quiet", NULL, &a->quiet, "errors only"},
+    };
+    const cli_spec spec = {
+        .name = "annotate",
+        .usage = "--input FILE --model DIR --output FILE [OPTIONS]",
+        .summary = "Names the cell type of every cell of a file.",
+        .epilogue =
+            "Results have a row a cell, in the input's order: cell_id, label, score and its "
+            "bounds,\nmargin, entropy, status, reason, cl_id, the three likeliest labels, "
+            "n_genes, n_tokens.\nscore is the label's probability among the labels of the "
+            "set, as the model gives it.\nExit codes: 0 done, 3 done but some cells "
+            "failed; emcell --help has the rest.\n"
+            "For research use only; not for clinical use or the selection of embryos.",
+        .options = options,
+        .n_options = EMC_COUNT(options),
+    };
+
+    emc_annotate_defaults(run);
+    if (!cli_parse(&spec, argc, argv, config, exit_code))
+        return false;
+    *exit_code = 2;
+    return true;
+}
+
+static bool choose_dtype(const char *name, emc_dtype_choice *out)
+{
+    static const char *const names[] = {"auto", "float32", "bfloat16"};
+
+    *out = EMC_DTYPE_AUTO;
+    for (int i = 0; name && i < (int)EMC_COUNT(names); i++) {
+        if (strcmp(name, names[i]) == 0) {
+            *out = (emc_dtype_choice)i;
+            return true;
+        }
+    }
+    if (name)
+        cli_usage("annotate", "--dtype: \"%s\" is not auto, bfloat16 or float32", name);
+    return !name;
+}
+
+/* Checks what belongs together; false after printing. */
+static bool check(arguments *a)
+{
+    emc_annotate_options *run = &a->run;
+    emc_answer_mode mode;
+
+    if (!run->input_path || !a->model || !run->output_path) {
+        cli_usage("annotate", "--%s is missing",
+                  !run->input_path ? "input"
+                  : !a->model      ? "model"
+                                   : "output");
+        return false;
+    }
+    if (a->limit < 0 || run->input.n_genes < 0 || run->input.min_genes < 0 || run->max_tokens < 0 ||
+        run->model.n_threads < 0 || run->max_num_batched_tokens < 0) {
+        cli_usage("annotate", "a number of things is never negative");
+        return false;
+    }
+    if (!cli_transpose("annotate", a->transpose, &run->input.transpose) ||
+        !choose_dtype(a->dtype, &run->model.dtype))
+        return false;
+    if (a->answer) {
+        if (emc_answer_mode_parse(&mode, a->answer) != EMC_OK) {
+            cli_usage("annotate", "--answer: \"%s\" is not full or generate", a->answer);
+            return false;
+        }
+        run->answer = (int)mode;
+    }
+    run->input.limit = a->limit;
+    run->model.device = a->device;
+    return true;
+}
+
+/* The labels by falling count; ties in label order. */
+static void print_labels(const emc_annotate_summary *summary)
+{
+    int64_t last_count = INT64_MAX;
+    int last = -1;
+
+    for (int row = 0; row < summary->n_labels; row++) {
+        int best = -1;
+        for (int i = 0; i < summary->n_labels; i++) {
+            const int64_t n = summary->n_label[i];
+            if ((n < last_count || (n == last_count && i > last)) &&
+                (best < 0 || n > summary->n_label[best]))
+                best = i;
+        }
+        if (best < 0 || summary->n_label[best] == 0)
+            return;
+        last = best;
+        last_count = summary->n_label[best];
+        fprintf(stderr, "  %-28s %8lld\n", summary->labels[best], (long long)last_count);
+    }
+}
+
+static void print_summary(cli_log *log, const arguments *a, const emc_annotate_summary *summary)
+{
+    const emc_engine_stats *engine = &summary->engine;
+    char line[512], took[32];
+
+    cli_log_finish(log);
+    cli_duration(took, sizeof took, summary->seconds_run);
+    snprintf(line, sizeof line,
+             "%lld cells in %s, %.1f cells/s (%.0f prompt tokens/s); loading took %.1f s",
+             (long long)summary->n_cells, took, summary->cells_per_s,
+             summary->seconds_run > 0 ? (double)summary->n_prompt_tokens / summary->seconds_run : 0,
+             summary->seconds_load);
+    cli_log_info(log, line);
+    snprintf(line, sizeof line, "%lld steps, %lld rows through the model, %lld read",
+             (long long)engine->n_steps, (long long)engine->n_rows, (long long)engine->n_readers);
+    cli_log_info(log, line);
+    for (int i = 0; i < EMC_N_CELL_STATUSES; i++) {
+        if (summary->n_status[i] == 0)
+            continue;
+        snprintf(line, sizeof line, "  %-14s %lld", emc_cell_status_name((emc_cell_status)i),
+                 (long long)summary->n_status[i]);
+        cli_log_info(log, line);
+    }
+    if (!log->quiet && !log->json && summary->n_status[EMC_CELL_OK] > 0) {
+        fprintf(stderr, "labels:\n");
+        print_labels(summary);
+    }
+    if (strcmp(a->run.output_path, "-") != 0) {
+        snprintf(line, sizeof line, "results: %s", a->run.output_path);
+        cli_log_info(log, line);
+    }
+}
+
+int cli_annotate(int argc, char **argv)
+{
+    static arguments a;
+    emc_annotate_summary *summary = NULL;
+    cli_config *config = NULL;
+    char *model_dir = NULL;
+    cli_log log;
+    emc_status status;
+    int exit_code;
+
+    a = (arguments){0};
+    if (!parse(&a, argc, argv, &config, &exit_code) || !check(&a))
+        goto done;
+    if (!cli_log_open(&log, a.log_format, a.quiet)) {
+        cli_usage("annotate", "--log-format: \"%s\" is not text or json", a.log_format);
+        goto done;
+    }
+    status = cli_model_dir(&model_dir, a.model);
+    if (status == EMC_OK) {
+        a.run.model.model_dir = model_dir;
+        a.run.on_progress = on_progress;
+        a.run.on_log = on_log;
+        a.run.context = &log;
+        a.run.cancel = cli_catch_signals();
+        status = emc_annotate(&summary, &a.run);
+    }
+    if (status != EMC_OK) {
+        cli_log_finish(&log);
+        exit_code = cli_fail("annotate", status);
+        if (status == EMC_ERR_CANCELLED && cli_interrupted())
+            exit_code = cli_interrupted();
+        goto done;
+    }
+    print_summary(&log, &a, summary);
+    exit_code = summary->n_status[EMC_CELL_FAILED] > 0 ? 3 : 0;
+
+done:
+    emc_annotate_summary_close(summary);
+    free(model_dir);
+    cli_config_close(config);
+    return exit_code;
+}

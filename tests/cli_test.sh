@@ -1,0 +1,145 @@
+#!/usr/bin/env bash
+# The command as its users meet it: exit codes, messages, streams, files left behind.
+# usage: cli_test.sh EMCELL SOURCE_FOLDER
+set -u
+emcell=$1
+source=$2
+cells=$source/demo/cells.h5ad
+model=$source/demo/model
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+checks=0 failures=0
+
+fail() { echo "FAILED: $*"; failures=$((failures + 1)); }
+
+# expect CODE PATTERN COMMAND...: the exit code, and a line of standard error (or output) that
+# matches the pattern.
+expect() {
+    local code=$1 pattern=$2 got
+    shift 2
+    "$@" >out.txt 2>err.txt
+    got=$?
+    checks=$((checks + 1))
+    [[ $got =~ ^($code)$ ]] || fail "exit $got, wanted $code: $* ($(head -n 1 err.txt))"
+    cat out.txt err.txt | grep -qE -- "$pattern" || {
+        fail "no line matches \"$pattern\": $*"
+        head -n 3 err.txt
+    }
+}
+# The same, and the error is one line.
+expect_line() {
+    expect "$@"
+    [ "$(wc -l <err.txt)" = 1 ] || fail "more than one line of error: ${*:3}"
+}
+check() {
+    checks=$((checks + 1))
+    "$@" || fail "$*"
+}
+annotate() { "$emcell" annotate --quiet --input "$cells" --model "$model" --limit 24 "$@"; }
+
+# Help and usage.
+expect 2 'usage: emcell COMMAND' "$emcell"
+expect 0 'usage: emcell COMMAND' "$emcell" --help
+expect 0 '^emcell [0-9]+\.[0-9]+\.[0-9]+$' "$emcell" --version
+expect_line 2 'no command "anotate"' "$emcell" anotate
+for command in annotate prompt profile tokenize doctor; do
+    expect 0 "usage: emcell $command" "$emcell" "$command" --help
+    check test ! -s err.txt
+    expect_line 2 'unknown option --no-such-thing' "$emcell" "$command" --no-such-thing
+done
+expect_line 2 'did you mean --output\?' "$emcell" annotate --ouput x
+expect_line 2 'value is missing' "$emcell" annotate --input
+expect_line 2 '"many" is not a whole number' "$emcell" annotate --limit many
+expect_line 2 '--input is missing' "$emcell" annotate
+expect_line 2 'what is "cells.h5ad"' "$emcell" annotate cells.h5ad
+expect_line 2 'not full or generate' annotate --output o.csv --answer best
+expect_line 2 'not auto, bfloat16 or float32' annotate --output o.csv --dtype int8
+expect_line 2 'not text or json' annotate --output o.csv --log-format xml
+
+# Profiles.
+expect 0 '^embryo ' "$emcell" profile list
+expect 0 '"messages"' "$emcell" profile show embryo
+cp out.txt mine.json
+expect 0 'ok; ' "$emcell" profile check mine.json
+expect_line 66 'no_such' "$emcell" profile check no_such.json
+printf '{"nme": "x"}' >wrong.json
+expect_line '78|65' 'unknown key "nme"' "$emcell" profile check wrong.json
+
+# Input that is not what it should be.
+expect_line 66 'none\.h5ad' "$emcell" annotate -q --input none.h5ad --model "$model" --output o.csv
+printf 'not HDF5 at all' >bad.h5ad
+expect_line 65 'bad\.h5ad.*HDF5' "$emcell" annotate -q --input bad.h5ad --model "$model" --output o.csv
+head -c 5000 "$cells" >cut.h5ad
+expect_line 65 'cut\.h5ad' "$emcell" annotate -q --input cut.h5ad --model "$model" --output o.csv
+expect_line 66 'org/none' "$emcell" annotate -q --input "$cells" --model org/none --output o.csv
+mkdir empty_model
+expect_line '6[56]' 'empty_model' "$emcell" annotate -q --input "$cells" --model empty_model --output o.csv
+expect_line 69 'device' annotate --output o.csv --device cuda
+check test ! -e o.csv
+
+# Output.
+expect_line 73 'nowhere' annotate --output nowhere/o.csv
+expect_line '2|65|73|78' 'o\.xlsx' annotate --output o.xlsx
+expect 0 '' annotate --output o.csv
+check test "$(wc -l <o.csv)" = 25
+check grep -q '^cell_id,label,score,' o.csv
+expect 0 '' annotate --output o.tsv --probabilities p.csv
+check test "$(wc -l <p.csv)" = 25
+expect 0 '' annotate --output o.jsonl
+check test "$(wc -l <o.jsonl)" = 24
+annotate --output - >stdout.csv 2>err.txt
+check cmp -s stdout.csv o.csv
+if [ -w /dev/full ]; then
+    annotate --output - >/dev/full 2>err.txt
+    check test $? = 74
+fi
+annotate --output - 2>err.txt | head -n 1 >/dev/null
+code=${PIPESTATUS[0]}
+check test "$code" = 74 -o "$code" = 0 # the whole table may fit into the pipe
+check sh -c '! ls | grep -q partial'
+
+# The same bytes one by one, packed, and with one thread or two.
+expect 0 '' annotate --output one.csv --threads 1 --max-num-batched-tokens 128
+check cmp -s one.csv o.csv
+expect 0 '' annotate --output two.csv --threads 2 --max-num-batched-tokens 2048
+check cmp -s two.csv o.csv
+
+# A config file; the command line comes over it.
+printf '# settings\nlimit = 5\nthreads = 1\nquiet = true\n' >emcell.conf
+expect 0 '' "$emcell" annotate --config emcell.conf --input "$cells" --model "$model" --output c.csv
+check test "$(wc -l <c.csv)" = 6
+expect 0 '' "$emcell" annotate --config emcell.conf --limit 3 --input "$cells" --model "$model" --output c.csv
+check test "$(wc -l <c.csv)" = 4
+printf 'limt = 5\n' >wrong.conf
+expect_line 2 'wrong\.conf: line 1' "$emcell" annotate --config wrong.conf
+
+# Ctrl-C leaves no result. (The loop waits for the model to be in use.)
+rm -f o.csv
+"$emcell" annotate --input "$cells" --model "$model" --output o.csv --threads 1 \
+    --max-num-batched-tokens 128 --log-format json >/dev/null 2>log.txt &
+pid=$!
+for _ in $(seq 100); do
+    ls o.csv*.partial >/dev/null 2>&1 && break
+    sleep 0.02
+done
+kill -INT $pid
+wait $pid
+check test $? = 130
+check sh -c '! ls | grep -qE "^o\.csv"'
+
+# Tokens there and back.
+expect 0 '"ids"' sh -c "printf '%s\n' '{\"text\": \"GATA3 SOX2\"}' | '$emcell' tokenize --model '$model'"
+sh -c "'$emcell' tokenize --model '$model' --decode <out.txt" >back.txt 2>&1
+check grep -q '"text": *"GATA3 SOX2"' back.txt
+expect 0 '"prompt"' sh -c "printf '%s\n' '{\"messages\": [{\"role\": \"user\", \"content\": \"hi\"}]}' | '$emcell' tokenize --chat --model '$model'"
+
+# What a cell's prompt is.
+expect 0 '"cell_id"' "$emcell" prompt -q --input "$cells" --all --jsonl --limit 2 --model "$model"
+check test "$(wc -l <out.txt)" = 2
+expect_line 66 'no_such_cell' "$emcell" prompt -q --input "$cells" --cell no_such_cell
+
+expect 0 'HDF5' "$emcell" doctor
+
+echo "cli: $((checks - failures)) passed, $failures failed"
+[ $failures = 0 ]
