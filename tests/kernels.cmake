@@ -1,1 +1,5 @@
-# Tests of kernels/
+# Tests of kernels/: one program an operation, on every device there is.
+add_library(emt_device STATIC emt_device.c)
+target_link_libraries(emt_device PUBLIC emt emc_kernels m PRIVATE emc_flags)
+
+emt_add_test(NAME test_linear SOURCES test_linear.c ref/ref_linear.c LINKS emt_device)
