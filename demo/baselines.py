@@ -88,15 +88,15 @@ def main():
         "logistic_regression": regression(logs, held_out_logs),
         "top_genes": regression(ranks, held_out_ranks),
     }
-    figures = {name: round(float((guess == gold).mean()), 4)
+    figures = {f"{name}_accuracy": round(float((guess == gold).mean()), 4)
                for name, guess in predictions.items()}
     expected = json.loads(args.expected.read_text()) if args.expected.exists() else {}
     expected.update(n_cells=int(test.n_obs), n_train_cells_of_baselines=int(train.n_obs),
                     majority_label=str(predictions["majority"][0]),
-                    baseline_accuracy=figures, scikit_learn=sklearn.__version__)
+                    scikit_learn=sklearn.__version__, **figures)
     args.expected.write_text(json.dumps(expected, indent=2) + "\n")
     for name, accuracy in figures.items():
-        print(f"{name:20s} {accuracy:.4f}")
+        print(f"{name:30s} {accuracy:.4f}")
 
 
 if __name__ == "__main__":
