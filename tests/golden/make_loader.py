@@ -10,12 +10,16 @@ them; and what each adapter adds to each module's output for a fixed input.
 """
 
 import json
+import os
 import pathlib
+import re
 import shutil
+import sys
 import warnings
 
 import torch
 from peft import LoraConfig, get_peft_model
+from peft.utils.other import get_pattern_key
 from safetensors import safe_open
 from transformers import AutoConfig, Qwen3Config, Qwen3ForCausalLM
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RotaryEmbedding
@@ -193,15 +197,46 @@ def adapters(expected):
             layers_to_transform=[1])
 
 
+def patterns(expected):
+    """Which module paths a pattern matches, by PEFT's own function."""
+    paths = [
+        "model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj",
+        "model.layers.10.self_attn.q_proj", "model.layers.1.mlp.down_proj",
+        "model.layers.21.mlp.up_proj", "model.embed_tokens", "lm_head",
+        "model.language_model.layers.1.self_attn.o_proj",
+    ]
+    texts = [
+        "q_proj", "proj", "q_pro", "self_attn.q_proj", "elf_attn.q_proj", r"layers\.1\..*",
+        r"model\.layers\.1\.self_attn\.q_proj", "^model.layers.1.self_attn.q_proj", "^q_proj",
+        "q_proj$", r"layers\.[0-9]+\.self_attn\.[qk]_proj", r"layers\.\d{2}\..*", r"\d\..*q_proj",
+        r"layers\.(0|1)\.self_attn\.(?:q|o)_proj", "q_proj|lm_head", "lm_head|embed_.*",
+        r"(down|up)_proj", r"[^.]+_proj", r"layers\.1.*?proj", r"layers\.1+?\..*", "layers.1??.mlp.*",
+        r".*1\.mlp\.\w+", "embed_tokens?", r"lm[_\-]head", "l{1}m_head", "l{0,2}m_head", r"[\d]\.mlp.*",
+        r"(layers\.)?1\.mlp\.down_proj", "a)|(lm_head", r"[]_]head|lm[_]head", "x*lm_head", r"lm\_head",
+        r"layers\.1{1,}\..*", "(q_proj", "[q", "*q", "q**", r"\bq_proj", r"(?i)Q_PROJ", "(?P<n>q)_proj",
+        r"(q)_proj\1", "q++_proj", "q{3000}", "{2}", r"\Sq", "()q_proj",
+    ]
+    for text in texts:
+        try:
+            matches = [get_pattern_key([text], path) == text and path != text for path in paths]
+        except re.error:
+            matches = None
+        expected["patterns"].append({"pattern": text, "matches": matches})
+    expected["pattern_paths"] = paths
+
+
 def main():
     shutil.rmtree(HERE, ignore_errors=True)
     HERE.mkdir(parents=True)
-    expected = {"checkpoints": {}, "rope": {}, "adapters": {}}
+    expected = {"checkpoints": {}, "rope": {}, "adapters": {}, "patterns": []}
     checkpoints(expected)
     rope(expected)
     adapters(expected)
+    patterns(expected)
     (HERE / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
 
 
 if __name__ == "__main__":
+    if os.environ.get("PYTHONHASHSEED") != "0":  # PEFT writes target_modules in a set's order
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "PYTHONHASHSEED": "0"})
     main()
