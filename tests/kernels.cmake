@@ -3,3 +3,4 @@ add_library(emt_device STATIC emt_device.c)
 target_link_libraries(emt_device PUBLIC emt emc_kernels m PRIVATE emc_flags)
 
 emt_add_test(NAME test_linear SOURCES test_linear.c ref/ref_linear.c LINKS emt_device)
+emt_add_test(NAME test_attention SOURCES test_attention.c ref/ref_attention.c LINKS emt_device)

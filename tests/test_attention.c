@@ -1,0 +1,433 @@
+/* attention on every device: prefix, own and path keys, grouped heads, bits of a row alone. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "emt_device.h"
+#include "ref/ref_attention.h"
+
+#define MAX_ITEMS 4
+#define PAGE      EMC_PAGE_POSITIONS
+
+typedef struct {
+    int n_rows, prefix, own, path; /* path: row r of the step has (path + r) % (path + 1) tokens */
+    int causal;
+} item_case;
+
+typedef struct {
+    item_case items[MAX_ITEMS]; /* up to one of no rows */
+    int n_heads, n_kv_heads, head_dim;
+    double scale; /* of K: large ones make a weight dominate */
+    const char *reaches;
+} attention_case;
+
+static const attention_case cases[] = {
+    {{{1, 0, 1, 0, 1}}, 1, 1, 8, 1, "one key"},
+    {{{5, 0, 1, 0, 1}}, 2, 1, 8, 1, "causal from the start"},
+    {{{1, 127, 1, 0, 1}}, 2, 2, 16, 1, "a prefix just under a tile"},
+    {{{1, 128, 1, 0, 1}}, 2, 2, 16, 1, "a prefix of one tile"},
+    {{{1, 129, 1, 0, 1}}, 2, 2, 16, 1, "a prefix just over a tile"},
+    {{{130, 0, 1, 0, 1}}, 4, 4, 24, 1, "own keys over a tile, several tasks"},
+    {{{128, 0, 1, 0, 1}}, 4, 2, 64, 1, "own keys of one tile"},
+    {{{300, 140, 1, 0, 1}}, 4, 2, 128, 1, "prefix and own"},
+    {{{3, 0, 200, 0, 1}}, 4, 1, 128, 1, "a prompt continued"},
+    {{{3, 0, 127, 0, 1}}, 4, 1, 40, 1, "rows that end in two tiles"},
+    {{{7, 20, 30, 5, 0}}, 4, 1, 32, 1, "paths, without a mask"},
+    {{{2, 0, 0, 3, 0}, {1, 9, 1, 0, 1}}, 2, 1, 8, 1, "a path and nothing else, for some"},
+    {{{3, 5, 260, 64, 0}}, 5, 1, 128, 1, "the longest path, five heads a group"},
+    {{{1, 0, 3, 0, 1}, {40, 130, 1, 0, 1}, {2, 130, 140, 7, 0}, {33, 0, 1, 0, 1}},
+     8,
+     1,
+     128,
+     1,
+     "four items, eight heads a group"},
+    {{{4, 3, 5, 2, 0}}, 80, 1, 8, 1, "a group larger than a task"},
+    {{{4, 30, 5, 2, 0}}, 16, 8, 128, 1, "heads of the 0.6B model"},
+    {{{9, 130, 1, 0, 1}}, 2, 1, 256, 1, "the largest head"},
+    {{{9, 130, 1, 0, 1}}, 2, 1, 72, 1, "a head of an odd size"},
+    {{{20, 200, 1, 0, 1}}, 2, 1, 64, 8, "steep scores"},
+};
+
+typedef struct {
+    emc_attention_args args;
+    emt_buf q, out, k_cache, v_cache, items, page_table, path_slots, path_lens;
+    int own_page[MAX_ITEMS], prefix_page[MAX_ITEMS]; /* places in the table */
+    int32_t *pages, *slots, *lens;
+    emc_attention_item *item;
+    double *k, *v; /* what lies in the cache; NaN where nothing should look */
+    int n_items, rows, q_stride;
+} step;
+
+static size_t cache_at(const attention_case *c, int page, int head, int position)
+{
+    return (((size_t)page * (size_t)c->n_kv_heads + (size_t)head) * PAGE + (size_t)position) *
+           (size_t)c->head_dim;
+}
+
+static void fill_slot(step *s, const attention_case *c, int slot, uint64_t *seed)
+{
+    for (int head = 0; head < c->n_kv_heads; head++) {
+        const size_t at = cache_at(c, slot / PAGE, head, slot % PAGE);
+        for (int d = 0; d < c->head_dim; d++) {
+            s->k[at + (size_t)d] = c->scale * emt_normal(seed);
+            s->v[at + (size_t)d] = emt_normal(seed);
+        }
+    }
+}
+
+/* Pages for n positions, taken from the highest number down so that order shows. */
+static int take_pages(step *s, const attention_case *c, int *next_page, int *n_table, int n,
+                      uint64_t *seed)
+{
+    const int first = *n_table;
+
+    for (int i = 0; i < n; i++) {
+        if (i % PAGE == 0)
+            s->pages[(*n_table)++] = --*next_page;
+        fill_slot(s, c, s->pages[*n_table - 1] * PAGE + i % PAGE, seed);
+    }
+    return first;
+}
+
+static int own_keys(const item_case *item)
+{
+    return item->own + (item->causal ? item->n_rows - 1 : 0);
+}
+
+static void lay_out(step *s, const attention_case *c, int n_pages, uint64_t *seed)
+{
+    int next_page = n_pages, n_table = 0, next_slot = 0;
+
+    for (int i = 0; i < s->n_items; i++) {
+        const item_case *item = &c->items[i];
+        s->item[i] = (emc_attention_item){.row0 = s->rows,
+                                          .n_rows = item->n_rows,
+                                          .prefix_len = item->prefix,
+                                          .own_seen = item->own,
+                                          .causal = item->causal};
+        s->item[i].prefix_page = take_pages(s, c, &next_page, &n_table, item->prefix, seed);
+        s->item[i].own_page = take_pages(s, c, &next_page, &n_table, own_keys(item), seed);
+        for (int r = 0; r < item->n_rows; r++, s->rows++) {
+            s->lens[s->rows] = item->path ? item->path - r % item->path : 0;
+            if (i == 0 && r == 0 && item->own + item->prefix == 0)
+                s->lens[s->rows] = item->path;
+            for (int p = 0; p < s->lens[s->rows]; p++) {
+                /* Every third slot of the first pages: paths lie scattered. */
+                s->slots[s->rows * EMC_MAX_PATH + p] = next_slot;
+                fill_slot(s, c, next_slot, seed);
+                next_slot += 3;
+            }
+        }
+    }
+    assert_true((next_slot + PAGE - 1) / PAGE <= next_page);
+}
+
+static int count_pages(const attention_case *c, int *rows, int *n_items)
+{
+    int n_pages = 0, paths = 0;
+
+    *rows = *n_items = 0;
+    for (int i = 0; i < MAX_ITEMS && c->items[i].n_rows > 0; i++, ++*n_items) {
+        n_pages +=
+            (c->items[i].prefix + PAGE - 1) / PAGE + (own_keys(&c->items[i]) + PAGE - 1) / PAGE;
+        paths += c->items[i].n_rows * c->items[i].path;
+        *rows += c->items[i].n_rows;
+    }
+    return n_pages + 3 * paths / PAGE + 2;
+}
+
+static step make_step(emc_device *dev, const attention_case *c)
+{
+    step s = {0};
+    uint64_t seed = 5;
+    int rows;
+    const int n_pages = count_pages(c, &rows, &s.n_items);
+    const size_t cache = cache_at(c, n_pages, 0, 0), width = (size_t)(c->n_heads * c->head_dim);
+
+    s.q_stride = (int)width + 16;
+    s.pages = calloc((size_t)n_pages, sizeof *s.pages);
+    s.slots = calloc((size_t)rows * EMC_MAX_PATH, sizeof *s.slots);
+    s.lens = calloc((size_t)rows, sizeof *s.lens);
+    s.item = calloc((size_t)s.n_items, sizeof *s.item);
+    s.k = calloc(cache, sizeof *s.k);
+    s.v = calloc(cache, sizeof *s.v);
+    for (size_t i = 0; i < cache; i++)
+        s.k[i] = s.v[i] = NAN;
+    lay_out(&s, c, n_pages, &seed);
+    s.q = emt_normals(dev, (size_t)rows * (size_t)s.q_stride, 1.0, &seed);
+    s.out = emt_poison(dev, (size_t)rows * width);
+    s.k_cache = emt_values(dev, s.k, cache);
+    s.v_cache = emt_values(dev, s.v, cache);
+    s.items = emt_ints(dev, (const int32_t *)s.item,
+                       (size_t)s.n_items * sizeof *s.item / sizeof(int32_t));
+    s.page_table = emt_ints(dev, s.pages, (size_t)n_pages);
+    s.path_slots = emt_ints(dev, s.slots, (size_t)rows * EMC_MAX_PATH);
+    s.path_lens = emt_ints(dev, s.lens, (size_t)rows);
+    s.args = (emc_attention_args){.out = s.out.d,
+                                  .q = s.q.d,
+                                  .q_stride = s.q_stride,
+                                  .k_cache = s.k_cache.d,
+                                  .v_cache = s.v_cache.d,
+                                  .items = s.items.d,
+                                  .n_items = s.n_items,
+                                  .page_table = s.page_table.d,
+                                  .path_slots = s.path_slots.d,
+                                  .path_lens = s.path_lens.d,
+                                  .rows = rows,
+                                  .n_heads = c->n_heads,
+                                  .n_kv_heads = c->n_kv_heads,
+                                  .head_dim = c->head_dim,
+                                  .scale = (float)(1.0 / sqrt(c->head_dim))};
+    return s;
+}
+
+static void free_step(step *s)
+{
+    emt_free(&s->q);
+    emt_free(&s->out);
+    emt_free(&s->k_cache);
+    emt_free(&s->v_cache);
+    emt_free(&s->items);
+    emt_free(&s->page_table);
+    emt_free(&s->path_slots);
+    emt_free(&s->path_lens);
+    free(s->pages);
+    free(s->slots);
+    free(s->lens);
+    free(s->item);
+    free(s->k);
+    free(s->v);
+}
+
+/* The slots that row i of an item sees, in order. */
+static int seen_slots(const step *s, const emc_attention_item *item, int i, int *slots)
+{
+    const int row = item->row0 + i, own = item->own_seen + (item->causal ? i : 0);
+    int n = 0;
+
+    for (int p = 0; p < item->prefix_len; p++)
+        slots[n++] = s->pages[item->prefix_page + p / PAGE] * PAGE + p % PAGE;
+    for (int p = 0; p < own; p++)
+        slots[n++] = s->pages[item->own_page + p / PAGE] * PAGE + p % PAGE;
+    for (int p = 0; p < s->lens[row]; p++)
+        slots[n++] = s->slots[row * EMC_MAX_PATH + p];
+    return n;
+}
+
+static void want_row(const step *s, const attention_case *c, const emc_attention_item *item, int i,
+                     double *want, double *atol)
+{
+    int slots[1024];
+    const double *k[1024], *v[1024];
+    const int n = seen_slots(s, item, i, slots), row = item->row0 + i;
+
+    assert_true(n >= 1 && n <= 1024);
+    for (int head = 0; head < c->n_heads; head++) {
+        const size_t at = ((size_t)row * (size_t)c->n_heads + (size_t)head) * (size_t)c->head_dim;
+        double steepness;
+        for (int j = 0; j < n; j++) {
+            const size_t from =
+                cache_at(c, slots[j] / PAGE, head / (c->n_heads / c->n_kv_heads), slots[j] % PAGE);
+            k[j] = s->k_cache.value + from;
+            v[j] = s->v_cache.value + from;
+        }
+        ref_attention(want + at, atol + at, &steepness,
+                      s->q.value + (size_t)row * (size_t)s->q_stride +
+                          (size_t)head * (size_t)c->head_dim,
+                      k, v, n, c->head_dim, s->args.scale);
+        /* A score is off by about sqrt(head_dim) 2^-24 of the sizes of its terms, its exponential
+         * by that much and 2^-22 more, relatively, in numerator and denominator; the sum over the
+         * keys adds sqrt(keys) 2^-24. Four times that, of sum p |v|. */
+        for (int d = 0; d < c->head_dim; d++)
+            atol[at + (size_t)d] *=
+                4.0 * 0x1p-24 * (2.0 * (sqrt(c->head_dim) * steepness + 4.0) + sqrt(n) + 2.0);
+    }
+}
+
+static void run_case(emc_device *dev, const attention_case *c)
+{
+    step s = make_step(dev, c);
+    double *want = calloc(s.out.n, sizeof *want), *atol = calloc(s.out.n, sizeof *atol);
+
+    for (int i = 0; i < s.n_items; i++)
+        for (int r = 0; r < s.item[i].n_rows; r++)
+            want_row(&s, c, &s.item[i], r, want, atol);
+    EMT_OK(dev->ops->attention(dev, &s.args));
+    emt_fetch(&s.out);
+    emt_close(c->reaches, &s.out, want, 1.01 * emt_rounding(dev), atol);
+    free(want);
+    free(atol);
+    free_step(&s);
+}
+
+static void on_device(emc_device *dev)
+{
+    for (size_t i = 0; i < EMC_COUNT(cases); i++)
+        run_case(dev, &cases[i]);
+}
+
+static void test_numbers(void **state)
+{
+    (void)state;
+    emt_each_device(on_device);
+}
+
+/* Item `i` cut down to its rows [first, first + n): the same bytes as in full company. */
+static void compare_part(emc_device *dev, const attention_case *c, const step *s, int i, int first,
+                         int n)
+{
+    emc_attention_item item = s->item[i];
+    const size_t width = (size_t)(c->n_heads * c->head_dim), row = (size_t)(item.row0 + first);
+
+    item.own_seen += item.causal ? first : 0;
+    item.row0 = 0;
+    item.n_rows = n;
+    emt_buf q =
+        emt_values(dev, s->q.value + row * (size_t)s->q_stride, (size_t)n * (size_t)s->q_stride);
+    emt_buf out = emt_poison(dev, (size_t)n * width);
+    emt_buf items = emt_ints(dev, (const int32_t *)&item, sizeof item / sizeof(int32_t));
+    emt_buf slots = emt_ints(dev, s->slots + row * EMC_MAX_PATH, (size_t)n * EMC_MAX_PATH);
+    emt_buf lens = emt_ints(dev, s->lens + row, (size_t)n);
+    emc_attention_args args = s->args;
+    args.out = out.d;
+    args.q = q.d;
+    args.items = items.d;
+    args.n_items = 1;
+    args.path_slots = slots.d;
+    args.path_lens = lens.d;
+    args.rows = n;
+    EMT_OK(dev->ops->attention(dev, &args));
+    emt_fetch(&out);
+    emt_same(c->reaches, &s->out, row * width, &out, 0, out.n);
+    emt_free(&q);
+    emt_free(&out);
+    emt_free(&items);
+    emt_free(&slots);
+    emt_free(&lens);
+}
+
+static unsigned char *step_bytes(const emt_device_kind *kind, emc_dtype dtype, int n_threads,
+                                 const attention_case *c, size_t *n_bytes)
+{
+    emc_device *dev = emt_open(kind, dtype, n_threads);
+    step s = make_step(dev, c);
+
+    EMT_OK(dev->ops->attention(dev, &s.args));
+    emt_fetch(&s.out);
+    for (int i = 0; i < s.n_items; i++) {
+        for (int r = 0; r < s.item[i].n_rows; r += r < 8 ? 1 : 41)
+            compare_part(dev, c, &s, i, r, 1);
+        for (int r = 1; r < s.item[i].n_rows; r += 23)
+            compare_part(dev, c, &s, i, r, s.item[i].n_rows - r);
+    }
+    *n_bytes = s.out.n * s.out.size;
+    unsigned char *bytes = malloc(*n_bytes);
+    memcpy(bytes, s.out.bytes, *n_bytes);
+    free_step(&s);
+    emt_close_device(dev);
+    return bytes;
+}
+
+static void rows_alone(const emt_device_kind *kind, emc_dtype dtype)
+{
+    for (size_t i = 0; i < EMC_COUNT(cases); i++) {
+        size_t n_bytes;
+        unsigned char *first = step_bytes(kind, dtype, 1, &cases[i], &n_bytes);
+        for (int n_threads = 2; kind->has_threads && n_threads <= 3; n_threads++) {
+            unsigned char *other = step_bytes(kind, dtype, n_threads, &cases[i], &n_bytes);
+            if (memcmp(first, other, n_bytes) != 0)
+                fail_msg("%s: %d threads give other bits than one", cases[i].reaches, n_threads);
+            free(other);
+        }
+        free(first);
+    }
+}
+
+static void test_rows_alone(void **state)
+{
+    (void)state;
+    emt_each_kind(rows_alone);
+}
+
+/* A NaN in a row's key and value reaches that row and later ones, and no earlier one. */
+static void poisoned_row(emc_device *dev)
+{
+    static const attention_case c = {{{70, 10, 1, 0, 1}}, 4, 2, 64, 1, "a poisoned row"};
+    const int bad = 37;
+    step clean = make_step(dev, &c), s = make_step(dev, &c);
+    const size_t at = cache_at(&c, s.pages[s.item[0].own_page], 0, bad), width = 4 * 64;
+
+    EMT_OK(dev->ops->attention(dev, &clean.args));
+    emt_fetch(&clean.out);
+    emt_free(&s.v_cache);
+    emt_free(&s.k_cache);
+    s.v[at] = s.k[at] = NAN;
+    s.k_cache = emt_values(dev, s.k, cache_at(&c, count_pages(&c, &s.rows, &s.n_items), 0, 0));
+    s.v_cache = emt_values(dev, s.v, s.k_cache.n);
+    s.args.k_cache = s.k_cache.d;
+    s.args.v_cache = s.v_cache.d;
+    EMT_OK(dev->ops->attention(dev, &s.args));
+    emt_fetch(&s.out);
+    emt_same(c.reaches, &clean.out, 0, &s.out, 0, (size_t)bad * width);
+    assert_true(isnan(s.out.value[(size_t)bad * width]));
+    free_step(&clean);
+    free_step(&s);
+}
+
+static void test_poisoned_row(void **state)
+{
+    (void)state;
+    emt_each_device(poisoned_row);
+}
+
+static void limits(emc_device *dev)
+{
+    static const attention_case c = {{{3, 4, 1, 0, 1}}, 4, 2, 16, 1, "limits"};
+    step s = make_step(dev, &c);
+    emc_attention_args args;
+
+#define REFUSED(text, change)                                                                      \
+    do {                                                                                           \
+        args = s.args;                                                                             \
+        change;                                                                                    \
+        EMT_FAILS(EMC_ERR_ARG, text, dev->ops->attention(dev, &args));                             \
+    } while (0)
+    REFUSED("attention: rows=0", args.rows = 0);
+    REFUSED("n_items=0", args.n_items = 0);
+    REFUSED("head_dim=0", args.head_dim = 0);
+    REFUSED("head_dim=12", args.head_dim = 12);
+    REFUSED("head_dim=264", args.head_dim = 264);
+    REFUSED("n_kv_heads=3", args.n_kv_heads = 3);
+    REFUSED("n_kv_heads=0", args.n_kv_heads = 0);
+    REFUSED("n_heads=0", args.n_heads = 0);
+    REFUSED("q_stride=63", args.q_stride = 63);
+    REFUSED("16-byte aligned", args.q = (char *)s.q.d + 2);
+    REFUSED("16-byte aligned", args.out = (char *)s.out.d + 4);
+    REFUSED("16-byte aligned", args.k_cache = (char *)s.k_cache.d + 8);
+    REFUSED("16-byte aligned", args.v_cache = (char *)s.v_cache.d + 8);
+    REFUSED("missing", args.items = NULL);
+    REFUSED("missing", args.page_table = NULL);
+    REFUSED("missing", args.path_slots = NULL);
+    REFUSED("missing", args.path_lens = NULL);
+    REFUSED("out overlaps q", args.out = s.q.d);
+#undef REFUSED
+    free_step(&s);
+}
+
+static void test_limits(void **state)
+{
+    (void)state;
+    emt_each_device(limits);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_rows_alone),
+        cmocka_unit_test(test_poisoned_row),
+        cmocka_unit_test(test_limits),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
