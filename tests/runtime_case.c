@@ -95,3 +95,94 @@ float *engine_logits(emc_engine *engine, const int32_t *ids, int n, int vocab)
     EMT_OK(emc_engine_logits(engine, ids, n, out));
     return out;
 }
+
+static void keep_answer(emc_engine *engine, int n, int n_choices, kept_answer *out)
+{
+    emc_answer answer;
+    kept_answer *kept;
+    bool got;
+
+    EMT_OK(emc_engine_poll(engine, &answer, &got));
+    assert_true(got);
+    assert_in_range(answer.ticket, 0, n - 1);
+    kept = &out[answer.ticket];
+    assert_null(kept->ids); /* answered once */
+    kept->ids = malloc(((size_t)answer.n_ids + 1) * sizeof *kept->ids);
+    if (answer.n_ids > 0)
+        memcpy(kept->ids, answer.ids, (size_t)answer.n_ids * sizeof *kept->ids);
+    kept->n_ids = answer.n_ids;
+    kept->ended = answer.ended;
+    if (answer.ask == EMC_ASK_CHOICES) {
+        kept->log_probs = malloc((size_t)n_choices * sizeof(double));
+        memcpy(kept->log_probs, answer.log_probs, (size_t)n_choices * sizeof(double));
+    }
+}
+
+void run_requests(emc_engine *engine, const emc_request *requests, const int *order, int n,
+                  int n_choices, kept_answer *out)
+{
+    emc_answer answer;
+    int n_answered = 0;
+    bool got;
+
+    memset(out, 0, (size_t)n * sizeof *out);
+    for (int i = 0; i < n; i++) {
+        const emc_request *request = &requests[order ? order[i] : i];
+
+        for (; emc_engine_is_full(engine); n_answered++)
+            keep_answer(engine, n, n_choices, out);
+        EMT_OK(emc_engine_submit(engine, request));
+    }
+    for (; n_answered < n; n_answered++)
+        keep_answer(engine, n, n_choices, out);
+    EMT_OK(emc_engine_poll(engine, &answer, &got));
+    assert_false(got);
+}
+
+void free_answers(kept_answer *answers, int n)
+{
+    for (int i = 0; i < n; i++) {
+        free(answers[i].log_probs);
+        free(answers[i].ids);
+    }
+}
+
+void assert_same_answers(const kept_answer *a, const kept_answer *b, int n, int n_choices,
+                         const char *what)
+{
+    for (int i = 0; i < n; i++) {
+        if (a[i].n_ids != b[i].n_ids || a[i].ended != b[i].ended ||
+            memcmp(a[i].ids, b[i].ids, (size_t)a[i].n_ids * sizeof *a[i].ids) != 0)
+            fail_msg("%s: request %d generated something else", what, i);
+        assert_int_equal(!a[i].log_probs, !b[i].log_probs);
+        if (a[i].log_probs &&
+            memcmp(a[i].log_probs, b[i].log_probs, (size_t)n_choices * sizeof(double)) != 0)
+            fail_msg("%s: request %d has other log-probabilities", what, i);
+    }
+}
+
+static bool has_choice(const random_choices *set, const int32_t *ids, int n)
+{
+    for (int c = 0; c < set->n; c++)
+        if (set->begin[c + 1] - set->begin[c] == n &&
+            memcmp(set->ids + set->begin[c], ids, (size_t)n * sizeof *ids) == 0)
+            return true;
+    return false;
+}
+
+void draw_choices(random_choices *out, int vocab, int n, uint64_t *random)
+{
+    memset(out, 0, sizeof *out);
+    while (out->n < n) {
+        int32_t *ids = out->ids + out->begin[out->n];
+        const int length = 1 + (int)(emt_random(random) % MOST_TOKENS);
+
+        /* Few first tokens, so that choices share beginnings. */
+        for (int i = 0; i < length; i++)
+            ids[i] = (int32_t)(emt_random(random) % (uint64_t)(i < 2 ? 5 : vocab));
+        if (has_choice(out, ids, length))
+            continue;
+        out->begin[out->n + 1] = out->begin[out->n] + length;
+        out->n++;
+    }
+}

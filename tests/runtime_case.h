@@ -33,3 +33,32 @@ emc_model *case_model(const runtime_case *c, emc_dtype_choice dtype, int n_threa
 
 /* emc_engine_logits of the whole prompt, f32 [n, vocab]. Owned by the caller. */
 float *engine_logits(emc_engine *engine, const int32_t *ids, int n, int vocab);
+
+/* What an answer said, kept. */
+typedef struct {
+    double *log_probs; /* [n_choices] or NULL */
+    int32_t *ids;
+    int n_ids;
+    bool ended;
+} kept_answer;
+
+/* Submits requests[order[0]], requests[order[1]], ... (order NULL: as they stand), polls, and
+ * keeps the answer to requests[i] in out[i]. Tickets must be the indices. */
+void run_requests(emc_engine *engine, const emc_request *requests, const int *order, int n,
+                  int n_choices, kept_answer *out);
+void free_answers(kept_answer *answers, int n);
+
+/* Fails the test unless both hold the same bytes. */
+void assert_same_answers(const kept_answer *a, const kept_answer *b, int n, int n_choices,
+                         const char *what);
+
+/* Random choices over [0, vocab): one token long and longer, some the beginning of others. */
+#define MOST_CHOICES 64
+#define MOST_TOKENS  6
+typedef struct {
+    int32_t ids[MOST_CHOICES * MOST_TOKENS];
+    int32_t begin[MOST_CHOICES + 1];
+    int n;
+} random_choices;
+
+void draw_choices(random_choices *out, int vocab, int n, uint64_t *random);

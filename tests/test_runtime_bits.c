@@ -1,0 +1,303 @@
+/*
+ * Do a row's bits depend on the row alone? Logits are compared between one pass, cached decoding
+ * and packed batches; answers between one by one, packed, shuffled, threads, sizes of steps, and
+ * pages that are short.
+ */
+#include "emt.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/engine.h"
+#include "runtime_case.h"
+
+static const struct {
+    const char *names[2];
+    emc_dtype_choice dtype;
+} cases[] = {
+    {{"group1", "group1"}, EMC_DTYPE_FLOAT32},  {{"group4", "group4"}, EMC_DTYPE_BFLOAT16},
+    {{"group5", "group5"}, EMC_DTYPE_BFLOAT16}, {{"group8", "group8"}, EMC_DTYPE_FLOAT32},
+    {{"rslora", "group2"}, EMC_DTYPE_BFLOAT16}, {{"embedding", "group8"}, EMC_DTYPE_BFLOAT16},
+};
+
+/* --- Logits of every reader ---------------------------------------------------------------- */
+
+#define MOST_RECORDS 4096
+
+typedef struct {
+    uint64_t ticket;
+    int node;
+    int position;
+    float *logits; /* [vocab] */
+} record;
+
+/* What the head of the device under test was asked, in between. cmocka runs one test at a time. */
+static struct {
+    const emc_ops *real;
+    emc_ops ops;
+    const emc_engine *engine;
+    float *all_logits;
+    record records[MOST_RECORDS];
+    int n;
+} recorder;
+
+static emc_status recording_head(emc_device *dev, const emc_head_args *args)
+{
+    const int vocab = recorder.engine->model->info.vocab;
+    emc_head_args with = *args;
+
+    with.all_logits = recorder.all_logits;
+    EMC_TRY(recorder.real->head(dev, &with));
+    for (int r = 0; r < args->rows; r++) {
+        const emc_reader *reader = &recorder.engine->readers[r];
+        record *to = &recorder.records[recorder.n++];
+
+        assert_true(recorder.n < MOST_RECORDS);
+        to->ticket = reader->sequence->ticket;
+        to->node = reader->node;
+        to->position = recorder.engine->step->host.reader_positions[r];
+        to->logits = malloc((size_t)vocab * sizeof(float));
+        EMC_TRY(recorder.real->download(dev, to->logits, recorder.all_logits + (size_t)r * vocab,
+                                        (size_t)vocab * sizeof(float)));
+    }
+    return EMC_OK;
+}
+
+static void start_recording(emc_engine *engine)
+{
+    const size_t n = (size_t)engine->options.max_num_readers * engine->model->info.vocab;
+
+    recorder.real = engine->dev->ops;
+    recorder.ops = *engine->dev->ops;
+    recorder.ops.head = recording_head;
+    recorder.engine = engine;
+    recorder.n = 0;
+    EMT_OK(engine->dev->ops->alloc(engine->dev, (void **)&recorder.all_logits, n * sizeof(float),
+                                   "recorded logits"));
+    engine->dev->ops = &recorder.ops;
+}
+
+static void stop_recording(emc_engine *engine)
+{
+    engine->dev->ops = recorder.real;
+    engine->dev->ops->release(engine->dev, recorder.all_logits);
+    for (int i = 0; i < recorder.n; i++)
+        free(recorder.records[i].logits);
+    recorder.n = 0;
+}
+
+/* --- Requests ----------------------------------------------------------------------------- */
+
+#define N_REQUESTS 40
+#define N_CHOICES  24
+
+typedef struct {
+    emc_request requests[N_REQUESTS];
+    int32_t *ids[N_REQUESTS];
+    random_choices choices;
+} workload;
+
+/* Prompts of 1 to 300 tokens, every third one to generate; the first 100 tokens of half of them
+ * are the same. */
+static void make_workload(workload *w, int vocab, uint64_t seed)
+{
+    uint64_t random = seed;
+    int32_t common[100];
+
+    for (int i = 0; i < 100; i++)
+        common[i] = (int32_t)(emt_random(&random) % (uint64_t)vocab);
+    draw_choices(&w->choices, vocab, N_CHOICES, &random);
+    for (int r = 0; r < N_REQUESTS; r++) {
+        /* The first is long enough to take a prefix from. */
+        const int n = r == 0 ? 200 : 1 + (int)(emt_random(&random) % (r % 4 == 0 ? 300 : 140));
+
+        w->ids[r] = malloc((size_t)n * sizeof(int32_t));
+        for (int i = 0; i < n; i++)
+            w->ids[r][i] = r % 2 == 0 && i < 100 ? common[i]
+                                                 : (int32_t)(emt_random(&random) % (uint64_t)vocab);
+        w->requests[r] = (emc_request){.ticket = r,
+                                       .ids = w->ids[r],
+                                       .n_ids = n,
+                                       .ask = r % 3 == 2 ? EMC_ASK_GENERATE : EMC_ASK_CHOICES,
+                                       .max_tokens = 1 + (int)(emt_random(&random) % 12)};
+    }
+}
+
+static void free_workload(workload *w)
+{
+    for (int r = 0; r < N_REQUESTS; r++)
+        free(w->ids[r]);
+}
+
+static void shuffle(int *order, int n, uint64_t *random)
+{
+    for (int i = 0; i < n; i++)
+        order[i] = i;
+    for (int i = n - 1; i > 0; i--) {
+        const int j = (int)(emt_random(random) % (uint64_t)(i + 1)), other = order[j];
+
+        order[j] = order[i];
+        order[i] = other;
+    }
+}
+
+/* --- One pass, one token at a time, packed -------------------------------------------------- */
+
+/* Logits of the prompt and what was generated after it, all in one pass. */
+static float *one_pass(emc_engine *engine, const emc_request *request, const kept_answer *answer)
+{
+    const int n = request->n_ids + answer->n_ids;
+    int32_t *ids = malloc((size_t)n * sizeof *ids);
+    float *logits;
+
+    memcpy(ids, request->ids, (size_t)request->n_ids * sizeof *ids);
+    memcpy(ids + request->n_ids, answer->ids, (size_t)answer->n_ids * sizeof *ids);
+    logits = engine_logits(engine, ids, n, engine->model->info.vocab);
+    free(ids);
+    return logits;
+}
+
+/*
+ * Every reader of a prompt's last row and of a generated token, from packed steps in which other
+ * sequences are at other points, has the bits that its position has when the whole sequence goes
+ * through in one pass.
+ */
+static void packed_and_cached_logits_are_those_of_one_pass(void **state)
+{
+    const emc_engine_options options = {.max_num_batched_tokens = 256};
+
+    (void)state;
+    for (size_t i = 0; i < EMC_COUNT(cases); i++) {
+        kept_answer answers[N_REQUESTS];
+        int n_compared = 0, n_expected = 0, vocab;
+        emc_engine *packed, *whole;
+        emc_model *model;
+        runtime_case c;
+        workload w;
+
+        case_open(&c, cases[i].names[0], cases[i].names[1]);
+        model = case_model(&c, cases[i].dtype, 2);
+        vocab = emc_model_get_info(model)->vocab;
+        make_workload(&w, vocab, 100 + i);
+        EMT_OK(emc_engine_open(&packed, model, &options));
+        EMT_OK(emc_engine_open(&whole, model, NULL));
+        EMT_OK(emc_engine_set_choices(packed, w.choices.ids, w.choices.begin, w.choices.n));
+        start_recording(packed);
+        run_requests(packed, w.requests, NULL, N_REQUESTS, N_CHOICES, answers);
+        const emc_ops *recording = packed->dev->ops;
+        packed->dev->ops = recorder.real;
+        for (int r = 0; r < N_REQUESTS; r++) {
+            float *want = one_pass(whole, &w.requests[r], &answers[r]);
+
+            for (int k = 0; k < recorder.n; k++) {
+                const record *got = &recorder.records[k];
+
+                if (got->ticket != (uint64_t)r || got->node != 0)
+                    continue;
+                if (memcmp(got->logits, want + (size_t)got->position * vocab,
+                           (size_t)vocab * sizeof(float)) != 0)
+                    fail_msg("%s: request %d, position %d has other bits", cases[i].names[0], r,
+                             got->position);
+                n_compared++;
+            }
+            n_expected +=
+                w.requests[r].ask == EMC_ASK_GENERATE ? answers[r].n_ids + answers[r].ended : 1;
+            free(want);
+        }
+        assert_int_equal(n_compared, n_expected);
+        packed->dev->ops = recording;
+        stop_recording(packed);
+        free_answers(answers, N_REQUESTS);
+        free_workload(&w);
+        emc_engine_close(packed);
+        emc_engine_close(whole);
+        emc_model_close(model);
+        case_close(&c);
+    }
+}
+
+/* --- Answers ------------------------------------------------------------------------------- */
+
+typedef struct {
+    const char *what;
+    int n_threads;
+    emc_engine_options options;
+    bool one_by_one;
+    bool shuffled;
+} company;
+
+static const company companies[] = {
+    {"one by one", 1, {0}, true, false}, /* what the others are compared with */
+    {"packed", 1, {0}, false, false},
+    {"shuffled", 1, {0}, false, true},
+    {"two threads", 2, {0}, false, true},
+    {"three threads", 3, {0}, false, true},
+    {"small steps", 2, {.max_num_batched_tokens = 128}, false, true},
+    {"other steps", 1, {.max_num_batched_tokens = 384}, false, false},
+    {"few readers", 2, {.max_num_batched_tokens = 512, .max_num_readers = 128}, false, true},
+    {"few pages", 1, {.n_pages = 5}, false, true},
+    {"one page, more when needed", 2, {.n_pages = 1}, false, false},
+};
+
+static void answer_in_company(const runtime_case *c, emc_dtype_choice dtype, const workload *w,
+                              int prefix_len, const company *with, kept_answer *out)
+{
+    emc_model *model = case_model(c, dtype, with->n_threads);
+    int order[N_REQUESTS];
+    emc_engine *engine;
+    uint64_t random = 3;
+
+    EMT_OK(emc_engine_open(&engine, model, &with->options));
+    EMT_OK(emc_engine_set_prefix(engine, w->ids[0], prefix_len));
+    EMT_OK(emc_engine_set_choices(engine, w->choices.ids, w->choices.begin, w->choices.n));
+    shuffle(order, N_REQUESTS, &random);
+    if (with->one_by_one) {
+        for (int r = 0; r < N_REQUESTS; r++) {
+            emc_request request = w->requests[r];
+
+            request.ticket = 0;
+            run_requests(engine, &request, NULL, 1, N_CHOICES, &out[r]);
+        }
+    } else {
+        run_requests(engine, w->requests, with->shuffled ? order : NULL, N_REQUESTS, N_CHOICES,
+                     out);
+    }
+    emc_engine_close(engine);
+    emc_model_close(model);
+}
+
+static void answers_do_not_depend_on_company(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < EMC_COUNT(cases); i++) {
+        for (int prefix_len = 0; prefix_len <= 70; prefix_len += 70) {
+            kept_answer alone[N_REQUESTS];
+            runtime_case c;
+            workload w;
+
+            case_open(&c, cases[i].names[0], cases[i].names[1]);
+            make_workload(&w, 96, 200 + i);
+            answer_in_company(&c, cases[i].dtype, &w, prefix_len, &companies[0], alone);
+            for (size_t k = 1; k < EMC_COUNT(companies); k++) {
+                kept_answer answers[N_REQUESTS];
+
+                answer_in_company(&c, cases[i].dtype, &w, prefix_len, &companies[k], answers);
+                assert_same_answers(alone, answers, N_REQUESTS, N_CHOICES, companies[k].what);
+                free_answers(answers, N_REQUESTS);
+            }
+            free_answers(alone, N_REQUESTS);
+            free_workload(&w);
+            case_close(&c);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(packed_and_cached_logits_are_those_of_one_pass),
+        cmocka_unit_test(answers_do_not_depend_on_company)};
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
