@@ -1,0 +1,351 @@
+/* head on every device: log-sum-exp, best id and wanted logits, with and without all logits. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "emt_device.h"
+#include "ref/ref_linear.h"
+
+typedef struct {
+    int rows, k, vocab, n_ids;
+    emc_dtype dtype;
+    double scale; /* of the weights */
+    int rank;
+    int n_wanted; /* a row; row r has (n_wanted + r) % (n_wanted + 1) of them */
+    bool all;
+    const char *reaches;
+} head_case;
+
+static const head_case cases[] = {
+    {1, 1, 1, 1, EMC_BF16, 1, 0, 1, true, "the smallest vocabulary"},
+    {3, 32, 64, 64, EMC_BF16, 1, 0, 5, true, "one block"},
+    {3, 32, 63, 60, EMC_BF16, 1, 0, 5, true, "just under a block, with padding ids"},
+    {3, 32, 65, 64, EMC_BF16, 1, 0, 5, true, "just over a block"},
+    {4, 32, 2048, 2000, EMC_BF16, 1, 0, 9, false, "one slab"},
+    {4, 32, 2049, 2049, EMC_BF16, 1, 0, 9, true, "just over a slab, the last id in use"},
+    {130, 40, 4500, 4400, EMC_F32, 1, 0, 20, true, "several slabs, two tiles, copies"},
+    {5, 64, 300, 299, EMC_BF16, 1, 4, 7, true, "a low-rank update"},
+    {5, 64, 3000, 3000, EMC_BF16, 12, 0, 7, true, "one id has nearly all the weight"},
+    {1030, 32, 130, 100, EMC_BF16, 1, 0, 2, false, "a second round"},
+    {3, 1024, 5000, 4990, EMC_BF16, 0.1, 0, 40, false, "width of the 0.6B model"},
+};
+
+typedef struct {
+    emt_weights part;
+    emc_matrix *w;
+    emc_lora *lora;
+    ref_lora ref;
+    double *a, *b;
+    emt_buf x, wanted_begin, wanted, logits, log_sum, best, all;
+    int32_t *begin, *id;
+    emc_head_args args;
+} step;
+
+static void open_update(emc_device *dev, step *s, const head_case *c, uint64_t *seed)
+{
+    const size_t n_a = (size_t)(c->rank * c->k), n_b = (size_t)(c->rank * c->vocab);
+    float *a = calloc(n_a + 1, sizeof *a), *b = calloc(n_b + 1, sizeof *b);
+
+    s->a = calloc(n_a + 1, sizeof *s->a);
+    s->b = calloc(n_b + 1, sizeof *s->b);
+    for (size_t i = 0; i < n_a; i++)
+        s->a[i] = a[i] = (float)(0.2 * emt_normal(seed));
+    for (size_t i = 0; i < n_b; i++)
+        s->b[i] = b[i] = (float)(0.2 * emt_normal(seed));
+    s->ref = (ref_lora){.a = s->a, .b = s->b, .rank = c->rank};
+    const emc_lora_spec spec = {.a = a, .b = b, .rank = c->rank, .n = c->vocab, .k = c->k};
+    if (c->rank > 0)
+        EMT_OK(dev->ops->lora_open(dev, &s->lora, &spec));
+    free(a);
+    free(b);
+}
+
+static step make_step(emc_device *dev, const head_case *c)
+{
+    step s = {0};
+    uint64_t seed = 6;
+    const size_t rows = (size_t)c->rows;
+    size_t n_wanted = 0;
+
+    s.part = emt_part(dev, c->vocab, c->k, c->dtype, 0, c->scale, &seed);
+    EMT_OK(dev->ops->matrix_open(dev, &s.w, &s.part.part, 1, c->k));
+    open_update(dev, &s, c, &seed);
+    s.x = emt_normals(dev, rows * (size_t)c->k, 1.0, &seed);
+    s.begin = calloc(rows + 1, sizeof *s.begin);
+    s.id = calloc(rows * (size_t)c->n_wanted + 1, sizeof *s.id);
+    for (int r = 0; r < c->rows; r++) {
+        for (int i = 0; i < (c->n_wanted + r) % (c->n_wanted + 1); i++)
+            s.id[n_wanted++] =
+                i == 0 ? c->vocab - 1 : (int32_t)(emt_random(&seed) % (uint64_t)c->vocab);
+        s.begin[r + 1] = (int32_t)n_wanted;
+    }
+    s.wanted_begin = emt_ints(dev, s.begin, rows + 1);
+    s.wanted = emt_ints(dev, s.id, n_wanted);
+    s.logits = emt_f32_poison(dev, n_wanted);
+    s.log_sum = emt_f32_poison(dev, rows);
+    s.best = emt_f32_poison(dev, rows);
+    s.all = emt_f32_poison(dev, c->all ? rows * (size_t)c->vocab : 1);
+    s.args = (emc_head_args){.x = s.x.d,
+                             .w = s.w,
+                             .lora = s.lora,
+                             .wanted_begin = s.wanted_begin.d,
+                             .wanted = s.wanted.d,
+                             .wanted_logits = s.logits.d,
+                             .log_sum = s.log_sum.d,
+                             .best = s.best.d,
+                             .all_logits = c->all ? s.all.d : NULL,
+                             .rows = c->rows,
+                             .n_ids = c->n_ids};
+    return s;
+}
+
+static void fetch_step(step *s)
+{
+    emt_fetch(&s->logits);
+    emt_fetch(&s->log_sum);
+    emt_fetch(&s->best);
+    emt_fetch(&s->all);
+}
+
+static void free_step(emc_device *dev, step *s)
+{
+    dev->ops->lora_close(dev, s->lora);
+    dev->ops->matrix_close(dev, s->w);
+    emt_free_weights(&s->part);
+    emt_free(&s->x);
+    emt_free(&s->wanted_begin);
+    emt_free(&s->wanted);
+    emt_free(&s->logits);
+    emt_free(&s->log_sum);
+    emt_free(&s->best);
+    emt_free(&s->all);
+    free(s->begin);
+    free(s->id);
+    free(s->a);
+    free(s->b);
+}
+
+static void check_row(const head_case *c, const step *s, int r, const double *want,
+                      const double *tol)
+{
+    double worst = 0;
+    int best = 0;
+
+    for (int j = 0; j < c->vocab; j++)
+        worst = fmax(worst, tol[j]);
+    /* log-sum-exp moves by at most as much as the logits; exp, the sums of a block and the last
+     * rounding add 2^-21, and 2^-24 of the value. */
+    const double log_sum = ref_log_sum(want, c->vocab);
+    const double allowed = worst + 0x1p-21 + 0x1p-24 * fabs(log_sum);
+    if (!(fabs(s->log_sum.value[r] - log_sum) <= allowed))
+        fail_msg("%s: log_sum[%d] is %.9g, wanted %.9g within %.3g", c->reaches, r,
+                 s->log_sum.value[r], log_sum, allowed);
+    for (int i = s->begin[r]; i < s->begin[r + 1]; i++)
+        if (!(fabs(s->logits.value[i] - want[s->id[i]]) <= tol[s->id[i]]))
+            fail_msg("%s: wanted logit %d of row %d is %.9g, wanted %.9g", c->reaches,
+                     i - s->begin[r], r, s->logits.value[i], want[s->id[i]]);
+    for (int j = 1; j < c->n_ids; j++)
+        best = want[j] > want[best] ? j : best;
+    const int got = emt_int(&s->best, (size_t)r);
+    assert_in_range(got, 0, c->n_ids - 1);
+    if (!(want[got] >= want[best] - 2 * worst))
+        fail_msg("%s: best[%d] is %d (%.9g), wanted %d (%.9g)", c->reaches, r, got, want[got], best,
+                 want[best]);
+}
+
+static void run_case(emc_device *dev, const head_case *c)
+{
+    step s = make_step(dev, c);
+    const size_t n = (size_t)c->rows * (size_t)c->vocab;
+    double *want = calloc(n, sizeof *want), *tol = calloc(n, sizeof *tol);
+
+    ref_linear(want, tol, s.x.value, s.part.value, 0, c->vocab, c->k, c->rank ? &s.ref : NULL, NULL,
+               c->rows);
+    for (size_t i = 0; i < n; i++) /* as in test_linear, and one rounding to f32 */
+        tol[i] = tol[i] * 4.0 * 0x1p-24 * (2.0 + sqrt(c->k + c->rank)) + 0x1p-24 * fabs(want[i]);
+    EMT_OK(dev->ops->head(dev, &s.args));
+    fetch_step(&s);
+    for (int r = 0; r < c->rows; r++)
+        check_row(c, &s, r, want + (size_t)r * (size_t)c->vocab,
+                  tol + (size_t)r * (size_t)c->vocab);
+    if (c->all)
+        emt_close(c->reaches, &s.all, want, 0.0, tol);
+    free_step(dev, &s);
+    free(want);
+    free(tol);
+}
+
+static void on_device(emc_device *dev)
+{
+    for (size_t i = 0; i < EMC_COUNT(cases); i++)
+        run_case(dev, &cases[i]);
+}
+
+static void test_numbers(void **state)
+{
+    (void)state;
+    emt_each_device(on_device);
+}
+
+/* Equal logits: the lowest id in use, in one block, over blocks and over slabs. */
+static void ties(emc_device *dev)
+{
+    enum { VOCAB = 4200, K = 32 };
+    static const struct {
+        int ids[3], n_ids, best;
+    } tie_cases[] = {
+        {{5, 6, 7}, VOCAB, 5},
+        {{60, 64, 128}, VOCAB, 60},
+        {{2047, 2048, 4100}, VOCAB, 2047},
+        {{4199, 4150, 100}, VOCAB, 100},
+        {{3000, 3001, 3002}, 3001, 3000},
+        {{4000, 4001, 4002}, 3500, 0}, /* all beyond n_ids: the rest ties at 0 */
+    };
+    for (size_t i = 0; i < EMC_COUNT(tie_cases); i++) {
+        float *w = calloc(VOCAB * K, sizeof *w);
+        double ones[K];
+        const int32_t begin[2] = {0, 0};
+        emc_matrix *matrix;
+
+        for (int k = 0; k < K; k++)
+            ones[k] = 1;
+        for (int t = 0; t < 3; t++)
+            w[tie_cases[i].ids[t] * K] = 1;
+        const emc_matrix_part part = {w, EMC_F32, VOCAB};
+        EMT_OK(dev->ops->matrix_open(dev, &matrix, &part, 1, K));
+        emt_buf x = emt_values(dev, ones, K), d_begin = emt_ints(dev, begin, 2);
+        emt_buf log_sum = emt_f32_poison(dev, 1), best = emt_f32_poison(dev, 1);
+        const emc_head_args args = {.x = x.d,
+                                    .w = matrix,
+                                    .wanted_begin = d_begin.d,
+                                    .log_sum = log_sum.d,
+                                    .best = best.d,
+                                    .rows = 1,
+                                    .n_ids = tie_cases[i].n_ids};
+        EMT_OK(dev->ops->head(dev, &args));
+        emt_fetch(&best);
+        assert_int_equal(emt_int(&best, 0), tie_cases[i].best);
+        dev->ops->matrix_close(dev, matrix);
+        emt_free(&x);
+        emt_free(&d_begin);
+        emt_free(&log_sum);
+        emt_free(&best);
+        free(w);
+    }
+}
+
+static void test_ties(void **state)
+{
+    (void)state;
+    emt_each_device(ties);
+}
+
+/* Rows from `from` on, alone: the same bytes. */
+static void compare_rows(emc_device *dev, const head_case *c, const step *s, int from, int rows)
+{
+    step some = *s;
+    const int base = s->begin[from], n_wanted = s->begin[from + rows] - base;
+    int32_t *begin = calloc((size_t)rows + 1, sizeof *begin);
+
+    for (int r = 0; r <= rows; r++)
+        begin[r] = s->begin[from + r] - base;
+    some.x = emt_values(dev, s->x.value + (size_t)from * (size_t)c->k, (size_t)(rows * c->k));
+    some.wanted_begin = emt_ints(dev, begin, (size_t)rows + 1);
+    some.wanted = emt_ints(dev, s->id + base, (size_t)n_wanted);
+    some.logits = emt_f32_poison(dev, (size_t)n_wanted);
+    some.log_sum = emt_f32_poison(dev, (size_t)rows);
+    some.best = emt_f32_poison(dev, (size_t)rows);
+    some.args.x = some.x.d;
+    some.args.wanted_begin = some.wanted_begin.d;
+    some.args.wanted = some.wanted.d;
+    some.args.wanted_logits = some.logits.d;
+    some.args.log_sum = some.log_sum.d;
+    some.args.best = some.best.d;
+    some.args.all_logits = NULL;
+    some.args.rows = rows;
+    EMT_OK(dev->ops->head(dev, &some.args));
+    emt_fetch(&some.logits);
+    emt_fetch(&some.log_sum);
+    emt_fetch(&some.best);
+    emt_same(c->reaches, &s->log_sum, (size_t)from, &some.log_sum, 0, (size_t)rows);
+    emt_same(c->reaches, &s->best, (size_t)from, &some.best, 0, (size_t)rows);
+    emt_same(c->reaches, &s->logits, (size_t)base, &some.logits, 0, (size_t)n_wanted);
+    emt_free(&some.x);
+    emt_free(&some.wanted_begin);
+    emt_free(&some.wanted);
+    emt_free(&some.logits);
+    emt_free(&some.log_sum);
+    emt_free(&some.best);
+    free(begin);
+}
+
+static void rows_alone(const emt_device_kind *kind, emc_dtype dtype)
+{
+    const head_case *c = &cases[6];
+    unsigned char first[130 * 4];
+
+    for (int n_threads = 1; n_threads <= (kind->has_threads ? 3 : 1); n_threads++) {
+        emc_device *dev = emt_open(kind, dtype, n_threads);
+        step s = make_step(dev, c);
+        EMT_OK(dev->ops->head(dev, &s.args));
+        fetch_step(&s);
+        for (int r = 0; r < c->rows; r += 13)
+            compare_rows(dev, c, &s, r, 1);
+        compare_rows(dev, c, &s, 1, c->rows - 1);
+        compare_rows(dev, c, &s, 50, 79);
+        if (n_threads == 1)
+            memcpy(first, s.log_sum.bytes, sizeof first);
+        assert_memory_equal(first, s.log_sum.bytes, sizeof first);
+        free_step(dev, &s);
+        emt_close_device(dev);
+    }
+}
+
+static void test_rows_alone(void **state)
+{
+    (void)state;
+    emt_each_kind(rows_alone);
+}
+
+static void limits(emc_device *dev)
+{
+    step s = make_step(dev, &cases[1]), other = make_step(dev, &cases[7]);
+    emc_head_args args;
+
+#define REFUSED(text, change)                                                                      \
+    do {                                                                                           \
+        args = s.args;                                                                             \
+        change;                                                                                    \
+        EMT_FAILS(EMC_ERR_ARG, text, dev->ops->head(dev, &args));                                  \
+    } while (0)
+    REFUSED("head: rows=0", args.rows = 0);
+    REFUSED("head:", args.w = NULL);
+    REFUSED("n_ids=0 of a vocabulary of 64", args.n_ids = 0);
+    REFUSED("n_ids=65", args.n_ids = 65);
+    REFUSED("16-byte", args.x = (const char *)args.x + 2);
+    REFUSED("missing", args.wanted_begin = NULL);
+    REFUSED("missing", args.log_sum = NULL);
+    REFUSED("missing", args.best = NULL);
+    REFUSED("low-rank update [300, 64] for a matrix [64, 32]", args.lora = other.lora);
+#undef REFUSED
+    free_step(dev, &s);
+    free_step(dev, &other);
+}
+
+static void test_limits(void **state)
+{
+    (void)state;
+    emt_each_device(limits);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_ties),
+        cmocka_unit_test(test_rows_alone),
+        cmocka_unit_test(test_limits),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
