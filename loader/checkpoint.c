@@ -11,11 +11,14 @@
 #include "base/str_map.h"
 #include "loader/unique_keys.h"
 
-#define SINGLE_NAME     "model.safetensors"
-#define INDEX_NAME      "model.safetensors.index.json"
-#define MAX_INDEX_BYTES (64u << 20)
-#define MAX_SHARDS      4096
-#define NAME_BYTES      128 /* the longest name of ours takes 55 */
+#define EMBED_NAME        "model.embed_tokens.weight"
+#define HEAD_NAME         "lm_head.weight"
+#define MAX_COMPARED_ROWS 64
+#define SINGLE_NAME       "model.safetensors"
+#define INDEX_NAME        "model.safetensors.index.json"
+#define MAX_INDEX_BYTES   (64u << 20)
+#define MAX_SHARDS        4096
+#define NAME_BYTES        128 /* the longest name of ours takes 55 */
 
 struct emc_checkpoint {
     char *dir;
@@ -273,6 +276,43 @@ static emc_status take_layer(emc_checkpoint *c, int layer)
     return EMC_OK;
 }
 
+static bool has_tensor(const emc_checkpoint *c, const char *name)
+{
+    return emc_str_map_get(c->by_name, name, strlen(name), -1) >= 0;
+}
+
+/*
+ * The copy of the embedding that a tied model's files may carry as its head. One that differs
+ * means that the config is wrong. A trained head differs nearly everywhere, so rows spread over
+ * it are enough, and the copy is not read from disk as a whole.
+ */
+static emc_status check_copy(const emc_checkpoint *c, const emc_tensor *copy)
+{
+    const emc_tensor *embed = c->weights.embed;
+    const size_t hidden = (size_t)c->config.hidden, vocab = (size_t)c->config.vocab;
+    const size_t step = vocab > MAX_COMPARED_ROWS ? vocab / MAX_COMPARED_ROWS : 1;
+    float *rows = NULL;
+    emc_status status;
+
+    EMC_TRY(emc_tensor_check(copy, 2, vocab, hidden));
+    EMC_TRY(emc_alloc(&rows, 2 * hidden, sizeof *rows, "two rows"));
+    status = EMC_OK;
+    for (size_t row = 0; status == EMC_OK && row < vocab; row += step) {
+        const size_t at = row * hidden;
+        emc_to_f32(rows, (const char *)embed->data + at * emc_dtype_bytes(embed->dtype),
+                   embed->dtype, hidden);
+        emc_to_f32(rows + hidden, (const char *)copy->data + at * emc_dtype_bytes(copy->dtype),
+                   copy->dtype, hidden);
+        if (memcmp(rows, rows + hidden, hidden * sizeof *rows) != 0)
+            status = emc_fail(EMC_ERR_FORMAT,
+                              "%s: tensor %s: row %zu differs from %s, but \"tie_word_embeddings\" "
+                              "in config.json is true; set it to false if the head was trained",
+                              copy->file, copy->name, row, embed->name);
+    }
+    free(rows);
+    return status;
+}
+
 static bool ends_with(const char *text, const char *end)
 {
     const size_t n_text = strlen(text), n_end = strlen(end);
@@ -283,13 +323,15 @@ static bool ends_with(const char *text, const char *end)
 static emc_status take_all(emc_checkpoint *c)
 {
     const int vocab = c->config.vocab, hidden = c->config.hidden;
-    const emc_tensor *copy;
+    const bool only_head = c->config.tie_embeddings && !has_tensor(c, EMBED_NAME);
 
     EMC_TRY(emc_alloc(&c->layers, (size_t)c->config.n_layers, sizeof(*c->layers), "layers"));
-    EMC_TRY(take(c, &c->weights.embed, "model.embed_tokens.weight", vocab, hidden));
+    /* Some writers keep the other name of a shared tensor. */
+    EMC_TRY(take(c, &c->weights.embed,
+                 only_head && has_tensor(c, HEAD_NAME) ? HEAD_NAME : EMBED_NAME, vocab, hidden));
     EMC_TRY(take(c, &c->weights.norm, "model.norm.weight", hidden, 0));
     if (!c->config.tie_embeddings)
-        EMC_TRY(take(c, &c->weights.head, "lm_head.weight", vocab, hidden));
+        EMC_TRY(take(c, &c->weights.head, HEAD_NAME, vocab, hidden));
     for (int layer = 0; layer < c->config.n_layers; layer++)
         EMC_TRY(take_layer(c, layer));
     c->weights.layers = c->layers;
@@ -297,13 +339,12 @@ static emc_status take_all(emc_checkpoint *c)
     for (size_t i = 0; i < c->n_tensors; i++) {
         if (c->used[i] || ends_with(c->tensors[i]->name, ".rotary_emb.inv_freq"))
             continue;
-        if (strcmp(c->tensors[i]->name, "lm_head.weight") != 0)
+        if (strcmp(c->tensors[i]->name, HEAD_NAME) != 0)
             return emc_fail(EMC_ERR_FORMAT,
                             "%s: tensor %s is not part of a Qwen3 model of %d "
                             "layers",
                             c->tensors[i]->file, c->tensors[i]->name, c->config.n_layers);
-        copy = c->tensors[i]; /* only a tied model leaves it unused */
-        EMC_TRY(emc_tensor_check(copy, 2, (size_t)vocab, (size_t)hidden));
+        EMC_TRY(check_copy(c, c->tensors[i])); /* only a tied model leaves it unused */
     }
     return EMC_OK;
 }

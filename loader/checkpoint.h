@@ -39,8 +39,10 @@ typedef struct emc_checkpoint emc_checkpoint;
  * the Hugging Face cache, are followed). Nothing is copied into memory.
  *
  * Every tensor of the config must be there once, with the shape above. Two extras are ignored:
- * lm_head.weight of a tied model, a copy that some files carry (its shape is checked), and
- * "...rotary_emb.inv_freq" buffers of old files (the config decides the frequencies).
+ * lm_head.weight of a tied model, a copy that some files carry (refused when its shape or the
+ * values of rows spread over it differ from the embedding's), and "...rotary_emb.inv_freq"
+ * buffers of old files (the config decides the frequencies). A tied model may have its embedding
+ * under the name lm_head.weight alone, as some writers name a shared tensor.
  *
  * EMC_ERR_NOT_FOUND: no folder, config, weights or shard. EMC_ERR_FORMAT: as
  * emc_model_config_read and emc_safetensors_open; a missing, unexpected, doubled or wrongly

@@ -69,7 +69,10 @@ static void test_golden_checkpoints(void **state)
         snprintf(folder, sizeof folder, "loader/%s", tensors->string);
         EMT_OK(emc_checkpoint_open(&c, emt_golden(folder)));
         const emc_weights *w = emc_checkpoint_weights(c);
-        expect_tensor(tensors, "model.embed_tokens.weight", w->embed);
+        expect_tensor(tensors,
+                      strcmp(tensors->string, "tied_only_head") == 0 ? "lm_head.weight"
+                                                                     : "model.embed_tokens.weight",
+                      w->embed);
         expect_tensor(tensors, "model.norm.weight", w->norm);
         if (emc_checkpoint_config(c)->tie_embeddings) {
             assert_null(w->head);
@@ -501,16 +504,41 @@ static void test_broken_folders(void **state)
     expect_failure(EMC_ERR_FORMAT, "model.safetensors: need 8 bytes", dir);
 }
 
+/* A tied model whose file carries a head that was trained apart. */
+static void test_copy_that_differs(void **state)
+{
+    (void)state;
+    char dir[4096], path[8192];
+    size_t n, n_bytes;
+    file_tensor *tensors = files_qwen3(&n, &small, true);
+    emc_checkpoint *c;
+
+    small_folder(dir, true);
+    files_write(dir, "model.safetensors", tensors, n, -1);
+    EMT_OK(emc_checkpoint_open(&c, dir));
+    emc_checkpoint_close(c);
+    snprintf(path, sizeof path, "%s/model.safetensors", dir);
+    char *bytes = emt_read(path, &n_bytes);
+    bytes[n_bytes - 1] = 1; /* the head's last value: it is written last */
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, n_bytes, file), n_bytes);
+    assert_int_equal(fclose(file), 0);
+    expect_failure(EMC_ERR_FORMAT,
+                   "lm_head.weight: row 23 differs from model.embed_tokens.weight, but "
+                   "\"tie_word_embeddings\" in config.json is true",
+                   dir);
+    free(bytes);
+    free(tensors);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden_checkpoints),
-        cmocka_unit_test(test_official_sizes),
-        cmocka_unit_test(test_broken_tensors),
-        cmocka_unit_test(test_extra_tensors),
-        cmocka_unit_test(test_index),
-        cmocka_unit_test(test_doubled_across_shards),
-        cmocka_unit_test(test_broken_folders),
+        cmocka_unit_test(test_golden_checkpoints),    cmocka_unit_test(test_official_sizes),
+        cmocka_unit_test(test_broken_tensors),        cmocka_unit_test(test_extra_tensors),
+        cmocka_unit_test(test_copy_that_differs),     cmocka_unit_test(test_index),
+        cmocka_unit_test(test_doubled_across_shards), cmocka_unit_test(test_broken_folders),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

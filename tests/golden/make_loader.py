@@ -21,6 +21,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from peft.utils.other import get_pattern_key
 from safetensors import safe_open
+from safetensors.torch import save_model as save_safetensors
 from transformers import AutoConfig, Qwen3Config, Qwen3ForCausalLM
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RotaryEmbedding
 
@@ -82,10 +83,20 @@ def save_model(expected, name, model, **options):
     expected["checkpoints"][name] = describe(folder)
 
 
+def only_head(expected):
+    """A tied model saved by safetensors itself, which keeps the first name of a shared tensor."""
+    folder = HERE / "tied_only_head"
+    model = model_of(6, torch.float32, tie_word_embeddings=True)
+    model.config.save_pretrained(folder)
+    save_safetensors(model, folder / "model.safetensors")
+    expected["checkpoints"]["tied_only_head"] = describe(folder)
+
+
 def checkpoints(expected):
     save_model(expected, "single_f32", model_of(1, torch.float32))
     save_model(expected, "tied_bf16", model_of(2, torch.bfloat16, tie_word_embeddings=True))
     save_model(expected, "sharded_f16", model_of(3, torch.float16), max_shard_size="3KB")
+    only_head(expected)
 
 
 def rope(expected):
@@ -114,6 +125,12 @@ def rope(expected):
         "yarn_narrow": {"head_dim": 8, "rope_scaling": {
             "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32,
             "beta_fast": 1.0, "beta_slow": 1.0}},
+        "yarn_equal_betas": {"rope_scaling": {
+            "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768,
+            "beta_fast": 4.0, "beta_slow": 4.0, "truncate": False}},
+        "yarn_short_context": {"rope_scaling": {
+            "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 4,
+            "beta_fast": 8.0, "beta_slow": 4.0}},
         "new_names": {"rope_parameters": {"rope_type": "yarn", "rope_theta": 5000000.0,
                                           "factor": 4.0,
                                           "original_max_position_embeddings": 32768}},
