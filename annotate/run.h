@@ -26,6 +26,7 @@ typedef struct {
     const char *gene_symbols; /* column of var with the symbols; NULL finds it */
     const char *layer;        /* NULL: X; "raw"; a layer's name */
     int transpose;            /* text tables: 0 finds out, 1 cells in rows, 2 genes in rows */
+    int duplicate_genes;      /* an emc_duplicates of cells/reader.h: 0 auto, 1 refuse, 2 add up */
     bool keep_gene_names;     /* previous symbols are not renamed to current ones */
     const char *medians_path; /* NULL: the profile's */
     int n_genes;              /* 0: the profile's */
