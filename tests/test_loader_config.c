@@ -352,7 +352,7 @@ static void test_rope_golden(void **state)
             fail_msg("%s: attention_factor is %.9g, wanted %.9g", item->string, factor, want);
         count++;
     }
-    assert_int_equal(count, 14);
+    assert_int_equal(count, 15);
     cJSON_Delete(all);
     free(text);
 }

@@ -131,6 +131,8 @@ def rope(expected):
         "yarn_short_context": {"rope_scaling": {
             "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 4,
             "beta_fast": 8.0, "beta_slow": 4.0}},
+        "yarn_small_base": {"rope_theta": 100.0, "rope_scaling": {
+            "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 131072}},
         "new_names": {"rope_parameters": {"rope_type": "yarn", "rope_theta": 5000000.0,
                                           "factor": 4.0,
                                           "original_max_position_embeddings": 32768}},
