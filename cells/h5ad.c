@@ -298,20 +298,18 @@ static emc_status read_obs(cells_file *file, hid_t root, const emc_cells_options
 }
 
 /* What to try when the chosen matrix turns out to be no expression. */
-static emc_status advise(cells_file *file, hid_t root, const char *chosen)
+static emc_status advise(cells_file *file, hid_t root)
 {
-    emc_text others = {0};
-    emc_status status = list_matrices(&others, root, file->path);
+    emc_text all = {0};
+    emc_status status = list_matrices(&all, root, file->path);
 
-    if (status == EMC_OK && others.n && strchr(others.bytes, ','))
-        status =
-            emc_text_addf(&file->advice, "choose counts or log-counts with --layer (%s has %s)",
-                          strcmp(chosen, "X") == 0 ? "the file" : "it", others.bytes);
+    if (status == EMC_OK && strchr(all.bytes, ','))
+        status = emc_text_addf(
+            &file->advice, "choose counts or log-counts with --layer (the file has %s)", all.bytes);
     else if (status == EMC_OK)
-        status = emc_text_add_string(&file->advice,
-                                     "the file has no other layer: write one with counts or "
-                                     "log-counts");
-    emc_text_free(&others);
+        status = emc_text_add_string(&file->advice, "the file has no other layer: write one with "
+                                                    "counts or log-counts");
+    emc_text_free(&all);
     return status;
 }
 
@@ -325,7 +323,7 @@ static emc_status h5ad_read_frame(cells_file *file, hid_t root, const emc_cells_
     if (status == EMC_OK)
         status = read_genes(file, &choice, options->gene_symbols);
     if (status == EMC_OK)
-        status = advise(file, root, choice.matrix_name);
+        status = advise(file, root);
     if (status == EMC_OK && file->n_cells > 0 && file->n_genes > 0) {
         status = cells_h5_matrix_open(file, choice.matrix, choice.matrix_name);
         choice.matrix = -1;
