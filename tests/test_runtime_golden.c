@@ -23,9 +23,9 @@ static const struct {
     {"embedding", "group8"}, {"untied", "group1"},
 };
 
-/* How far apart: sums over all kept logits of one prompt. */
+/* How far apart, over the kept logits of one prompt or more. */
 typedef struct {
-    double range;   /* of the reference's exact logits */
+    double range;   /* of the exact logits */
     double most;    /* largest difference */
     double squares; /* sum of squared differences */
     double n;
@@ -41,11 +41,16 @@ static void add_distance(distance *out, const float *got, const float *want, con
 
         least = fminf(least, exact[i]);
         most = fmaxf(most, exact[i]);
-        out->most = !(error <= out->most) ? error : out->most;
+        out->most = error <= out->most ? out->most : error; /* NaN stays */
         out->squares += error * error;
     }
     out->range = fmax(out->range, most - least);
     out->n += n;
+}
+
+static double rms(const distance *d)
+{
+    return sqrt(d->squares / d->n);
 }
 
 /* The rows at the kept positions, one after the other. */
@@ -87,8 +92,6 @@ static void float32_logits(void **state)
             distance d = {0};
 
             add_distance(&d, got, want, want, c.n_positions[p] * vocab);
-            print_message("%s prompt %d: largest error %.2g of the range %.3g\n", cases[i].name, p,
-                          d.most / d.range, d.range);
             if (!(d.most <= 1e-4 * d.range))
                 fail_msg("%s, prompt %d: error %g in a range of %g", cases[i].name, p, d.most,
                          d.range);
@@ -101,9 +104,100 @@ static void float32_logits(void **state)
     }
 }
 
+/*
+ * How far may a bf16 run be from an exact one? A rounding errs by at most 2^-8 of its value and, as
+ * values lie evenly between two bf16 numbers and their mantissas evenly in [1, 2), by 2^-9 * 0.83
+ * root mean square. A value on its way to the logits is rounded twice a layer in the residual and
+ * seven times in the branches (norm, projection, rotation, attention; norm, gate and up, their
+ * product), and once in the last norm: 9 n_layers + 1 independent errors, if each counted as much
+ * as the value itself. Attention adds to that: an error of q or k is multiplied by the score, up
+ * to 20 in these models with their large norms, before it reaches a probability. Four times the
+ * sum of squares covers it, by a factor of two over what is seen; a wrong formula gives errors of
+ * the size of the logits themselves, thirty times as much.
+ */
+static double bf16_tolerance(int n_layers, double logits_rms)
+{
+    return 4 * 0x1p-9 * 0.83 * sqrt(9 * n_layers + 1) * logits_rms;
+}
+
+/* Where the exact logits leave no doubt, both runs would give the same token. */
+static void check_best(const char *name, const float *got, const float *exact, int vocab,
+                       double doubt)
+{
+    int best = 0, second = -1;
+
+    for (int i = 1; i < vocab; i++)
+        if (exact[i] > exact[best])
+            best = i;
+    for (int i = 0; i < vocab; i++)
+        if (i != best && (second < 0 || exact[i] > exact[second]))
+            second = i;
+    if (exact[best] - exact[second] <= doubt)
+        return;
+    for (int i = 0; i < vocab; i++)
+        if (i != best && !(got[i] < got[best]))
+            fail_msg("%s: token %d in place of %d", name, i, best);
+}
+
+/* Against the exact logits, and against the reference library's own bf16 run. */
+static void bfloat16_logits(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < EMC_COUNT(cases); i++) {
+        distance ours = {0}, theirs = {0}, size = {0}, between = {0};
+        runtime_case c;
+        emc_model *model;
+        emc_engine *engine;
+        int vocab, n_layers;
+
+        case_open(&c, cases[i].name, cases[i].base);
+        model = case_model(&c, EMC_DTYPE_BFLOAT16, 1);
+        vocab = emc_model_get_info(model)->vocab;
+        n_layers = emc_model_get_info(model)->n_layers;
+        EMT_OK(emc_engine_open(&engine, model, NULL));
+        for (int p = 0; p < CASE_PROMPTS; p++) {
+            const int n = c.n_positions[p] * vocab;
+            float *exact = case_logits(&c, "f32", p), *rounded = case_logits(&c, "bf16", p);
+            float *got = our_rows(engine, &c, p, vocab), *zero = calloc((size_t)n, sizeof *zero);
+            distance all = {0};
+
+            add_distance(&ours, got, exact, exact, n);
+            add_distance(&theirs, rounded, exact, exact, n);
+            add_distance(&between, got, rounded, exact, n);
+            add_distance(&size, zero, exact, exact, n);
+            add_distance(&all, zero, exact, exact, n);
+            /* Six standard deviations to either side, for each of two logits. */
+            for (int q = 0; q < c.n_positions[p]; q++)
+                check_best(cases[i].name, got + (size_t)q * vocab, exact + (size_t)q * vocab, vocab,
+                           12 * bf16_tolerance(n_layers, rms(&all)));
+            free(exact);
+            free(rounded);
+            free(got);
+            free(zero);
+        }
+        const double tolerance = bf16_tolerance(n_layers, rms(&size));
+        print_message("%s: error %.3g, reference's %.3g, between them %.3g; allowed %.3g\n",
+                      cases[i].name, rms(&ours), rms(&theirs), rms(&between), tolerance);
+        if (!(rms(&ours) <= tolerance))
+            fail_msg("%s: error %g, allowed %g", cases[i].name, rms(&ours), tolerance);
+        /* Two runs with errors of their own. */
+        if (!(rms(&between) <= sqrt(2) * tolerance))
+            fail_msg("%s: %g from the reference's bf16, allowed %g", cases[i].name, rms(&between),
+                     sqrt(2) * tolerance);
+        /* We round less often, so we should not be further off than the reference. */
+        if (!(rms(&ours) <= 1.25 * rms(&theirs)))
+            fail_msg("%s: error %g, the reference's is %g", cases[i].name, rms(&ours),
+                     rms(&theirs));
+        emc_engine_close(engine);
+        emc_model_close(model);
+        case_close(&c);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(float32_logits)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(float32_logits),
+                                       cmocka_unit_test(bfloat16_logits)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
