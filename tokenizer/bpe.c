@@ -12,28 +12,32 @@
 #include "base/size.h"
 
 #define SHORT_PIECE 48
-#define NO_RANK     UINT32_MAX
 
 emc_status emc_bpe_open(emc_bpe **out, size_t n_merges)
 {
     emc_bpe *bpe = NULL;
     int bits = 4;
+    emc_status status;
 
     *out = NULL;
     while (((size_t)1 << bits) < 2 * n_merges)
         bits++;
     EMC_TRY(emc_alloc(&bpe, 1, sizeof *bpe, "the merges"));
     bpe->bits = bits;
-    const emc_status status =
-        emc_alloc(&bpe->slots, (size_t)1 << bits, sizeof *bpe->slots, "the merges");
-    if (status != EMC_OK) {
-        free(bpe);
-        return status;
-    }
+    status = emc_alloc(&bpe->slots, (size_t)1 << bits, sizeof *bpe->slots, "the merges");
+    if (status == EMC_OK)
+        status = emc_alloc(&bpe->merged, n_merges, sizeof *bpe->merged, "the merges");
+    if (status == EMC_OK)
+        status = emc_alloc(&bpe->byte_ranks, 256 * 256, sizeof *bpe->byte_ranks, "the merges");
+    if (status != EMC_OK)
+        goto done;
     for (size_t i = 0; i < (size_t)1 << bits; i++)
-        bpe->slots[i].id = -1;
+        bpe->slots[i].rank = EMC_NO_RANK;
     *out = bpe;
-    return EMC_OK;
+    bpe = NULL;
+done:
+    emc_bpe_close(bpe);
+    return status;
 }
 
 void emc_bpe_close(emc_bpe *bpe)
@@ -41,6 +45,8 @@ void emc_bpe_close(emc_bpe *bpe)
     if (!bpe)
         return;
     free(bpe->slots);
+    free(bpe->merged);
+    free(bpe->byte_ranks);
     free(bpe);
 }
 
@@ -53,25 +59,37 @@ static inline emc_bpe_merge *find(const emc_bpe *bpe, uint32_t left, uint32_t ri
 
     for (;; i++) {
         emc_bpe_merge *m = &bpe->slots[i & mask];
-        if (m->id < 0 || (m->left == left && m->right == right))
+        if (m->rank == EMC_NO_RANK || (m->left == left && m->right == right))
             return m;
     }
 }
 
-void emc_bpe_put(emc_bpe *bpe, emc_bpe_merge merge, bool *existed)
+static inline uint32_t rank_of(const emc_bpe *bpe, int32_t left, int32_t right)
+{
+    return find(bpe, (uint32_t)left, (uint32_t)right)->rank;
+}
+
+void emc_bpe_put(emc_bpe *bpe, emc_bpe_merge merge, int32_t id, bool *existed)
 {
     emc_bpe_merge *slot = find(bpe, merge.left, merge.right);
 
-    *existed = slot->id >= 0;
-    if (!*existed)
-        *slot = merge;
+    *existed = slot->rank != EMC_NO_RANK;
+    if (*existed)
+        return;
+    *slot = merge;
+    bpe->merged[merge.rank] = id;
 }
 
-static inline uint32_t rank_of(const emc_bpe *bpe, uint32_t left, uint32_t right)
+void emc_bpe_finish(emc_bpe *bpe)
 {
-    const emc_bpe_merge *m = find(bpe, left, right);
+    for (int a = 0; a < 256; a++)
+        for (int b = 0; b < 256; b++)
+            bpe->byte_ranks[a << 8 | b] = rank_of(bpe, bpe->byte_ids[a], bpe->byte_ids[b]);
+}
 
-    return m->id < 0 ? NO_RANK : m->rank;
+static inline uint32_t byte_rank(const emc_bpe *bpe, const char *pair)
+{
+    return bpe->byte_ranks[(unsigned char)pair[0] << 8 | (unsigned char)pair[1]];
 }
 
 static emc_status encode_short(const emc_bpe *bpe, const char *piece, size_t n, emc_ids *out,
@@ -83,7 +101,7 @@ static emc_status encode_short(const emc_bpe *bpe, const char *piece, size_t n, 
     for (size_t i = 0; i < n; i++)
         ids[i] = bpe->byte_ids[(unsigned char)piece[i]];
     for (size_t i = 0; i + 1 < n; i++)
-        ranks[i] = rank_of(bpe, (uint32_t)ids[i], (uint32_t)ids[i + 1]);
+        ranks[i] = byte_rank(bpe, piece + i);
     *n_steps += n;
     while (n > 1) {
         size_t best = 0;
@@ -91,18 +109,18 @@ static emc_status encode_short(const emc_bpe *bpe, const char *piece, size_t n, 
             if (ranks[i] < ranks[best])
                 best = i;
         *n_steps += n;
-        if (ranks[best] == NO_RANK)
+        if (ranks[best] == EMC_NO_RANK)
             break;
-        ids[best] = find(bpe, (uint32_t)ids[best], (uint32_t)ids[best + 1])->id;
+        ids[best] = bpe->merged[ranks[best]];
         n--;
         for (size_t i = best + 1; i < n; i++) {
             ids[i] = ids[i + 1];
             ranks[i - 1] = ranks[i];
         }
         if (best + 1 < n)
-            ranks[best] = rank_of(bpe, (uint32_t)ids[best], (uint32_t)ids[best + 1]);
+            ranks[best] = rank_of(bpe, ids[best], ids[best + 1]);
         if (best > 0)
-            ranks[best - 1] = rank_of(bpe, (uint32_t)ids[best - 1], (uint32_t)ids[best]);
+            ranks[best - 1] = rank_of(bpe, ids[best - 1], ids[best]);
     }
     return emc_ids_add(out, ids, n);
 }
@@ -110,7 +128,7 @@ static emc_status encode_short(const emc_bpe *bpe, const char *piece, size_t n, 
 /* A symbol of a long piece, in a list. */
 typedef struct {
     int32_t id;
-    uint32_t rank; /* of the pair with the next one; NO_RANK for the last and for dead ones */
+    uint32_t rank; /* of the pair with the next one; EMC_NO_RANK for the last and for dead ones */
     uint32_t previous, next;
 } symbol;
 
@@ -157,9 +175,8 @@ static void rate_pair(const emc_bpe *bpe, symbol *symbols, heap *pairs, uint32_t
 {
     symbol *s = &symbols[i];
 
-    s->rank =
-        s->next == NONE ? NO_RANK : rank_of(bpe, (uint32_t)s->id, (uint32_t)symbols[s->next].id);
-    if (s->rank != NO_RANK)
+    s->rank = s->next == NONE ? EMC_NO_RANK : rank_of(bpe, s->id, symbols[s->next].id);
+    if (s->rank != EMC_NO_RANK)
         heap_push(pairs, (uint64_t)s->rank << 32 | i);
 }
 
@@ -173,8 +190,8 @@ static void merge_all(const emc_bpe *bpe, symbol *symbols, heap *pairs, size_t *
         if (s->rank != key >> 32)
             continue; /* one of the two has since become part of another token */
         symbol *right = &symbols[s->next];
-        s->id = find(bpe, (uint32_t)s->id, (uint32_t)right->id)->id;
-        right->rank = NO_RANK;
+        s->id = bpe->merged[s->rank];
+        right->rank = EMC_NO_RANK;
         s->next = right->next;
         if (s->next != NONE)
             symbols[s->next].previous = at;
@@ -199,7 +216,7 @@ static emc_status encode_long(const emc_bpe *bpe, const char *piece, size_t n, e
     if (status != EMC_OK)
         goto done;
     for (size_t i = 0; i < n; i++)
-        symbols[i] = (symbol){bpe->byte_ids[(unsigned char)piece[i]], NO_RANK,
+        symbols[i] = (symbol){bpe->byte_ids[(unsigned char)piece[i]], EMC_NO_RANK,
                               i ? (uint32_t)(i - 1) : NONE, i + 1 < n ? (uint32_t)(i + 1) : NONE};
     for (size_t i = 0; i < n; i++)
         rate_pair(bpe, symbols, &pairs, (uint32_t)i);

@@ -125,6 +125,27 @@ static emc_status check_pre_tokenizer(const emc_tape_value *value, const char *n
     return check_members(emc_tape_next(list + 1), bytes, name, "pre_tokenizer.pretokenizers[1].");
 }
 
+/* ByteLevel moves offsets only; transformers also writes a template that adds nothing. */
+static emc_status check_post_processor(const emc_tape_value *value, const char *name)
+{
+    static const rule bytes[] = {{"type", TEXT, "ByteLevel", true},
+                                 {"add_prefix_space", ANY, NULL, false},
+                                 {"trim_offsets", ANY, NULL, false},
+                                 {"use_regex", ANY, NULL, false},
+                                 {0}};
+
+    if (!value || value->kind == EMC_TAPE_NULL)
+        return EMC_OK;
+    if (!emc_tape_equals(emc_tape_member(value, "type"), "TemplateProcessing"))
+        return check_members(value, bytes, name, "post_processor.");
+    const emc_tape_value *single = emc_tape_member(value, "single");
+    if (single && single->kind == EMC_TAPE_ARRAY && single->n == 1 &&
+        emc_tape_equals(emc_tape_member(emc_tape_member(single + 1, "Sequence"), "id"), "A"))
+        return EMC_OK;
+    return emc_fail(EMC_ERR_FORMAT,
+                    "%s: post_processor adds tokens to a text, which is not supported", name);
+}
+
 static emc_status check_pipeline(const emc_tape_value *root, const char *name)
 {
     static const rule top[] = {
@@ -150,15 +171,12 @@ static emc_status check_pipeline(const emc_tape_value *root, const char *name)
                                  {"vocab", ANY, NULL, true},
                                  {"merges", ANY, NULL, true},
                                  {0}};
-    const emc_tape_value *post;
 
     EMC_TRY(check_members(root, top, name, ""));
     EMC_TRY(check_members(emc_tape_member(root, "normalizer"), normalizer, name, "normalizer."));
     EMC_TRY(check_pre_tokenizer(emc_tape_member(root, "pre_tokenizer"), name));
     EMC_TRY(check_members(emc_tape_member(root, "decoder"), bytes, name, "decoder."));
-    post = emc_tape_member(root, "post_processor");
-    if (post && post->kind != EMC_TAPE_NULL)
-        EMC_TRY(check_members(post, bytes, name, "post_processor."));
+    EMC_TRY(check_post_processor(emc_tape_member(root, "post_processor"), name));
     return check_members(emc_tape_member(root, "model"), model, name, "model.");
 }
 

@@ -134,8 +134,8 @@ emc_status emc_vocab_add_merge(emc_tokenizer *tok, const char *left, size_t n_le
                         a < 0   ? "the first"
                         : b < 0 ? "the second"
                                 : "what they make");
-    const emc_bpe_merge merge = {(uint32_t)a, (uint32_t)b, (uint32_t)rank, id};
-    emc_bpe_put(tok->bpe, merge, &existed);
+    const emc_bpe_merge merge = {(uint32_t)a, (uint32_t)b, (uint32_t)rank};
+    emc_bpe_put(tok->bpe, merge, id, &existed);
     if (existed)
         return emc_fail(EMC_ERR_FORMAT, "%s: merge %zu of \"%.*s\" and \"%.*s\" comes twice", name,
                         rank, shown(n_left), left, shown(n_right), right);
@@ -218,6 +218,7 @@ emc_status emc_vocab_finish(emc_tokenizer *tok)
 {
     size_t next = 0;
 
+    emc_bpe_finish(tok->bpe);
     if (tok->n_added)
         qsort(tok->added, tok->n_added, sizeof *tok->added, compare_added);
     for (int b = 0; b <= 256; b++) {
