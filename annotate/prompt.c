@@ -1,4 +1,6 @@
-#include "annotate/prompt.h"
+/* From a profile to the text and ids of a cell; annotate/prompt.h says what is promised. */
+
+#include "annotate/prompt_state.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,41 +8,6 @@
 
 #include "annotate/template.h"
 #include "base/size.h"
-#include "base/str_map.h"
-#include "tokenizer/gene_table.h"
-
-static const char think_block[] = "<think>\n\n</think>\n\n";
-
-struct emc_prompter {
-    const emc_profile_info *info;
-    const emc_labels *labels;
-    const emc_tokenizer *tokenizer;
-    int n_max; /* genes */
-    emc_text label_list;
-
-    /* The rendering of a full list around its genes. `lead` is what stands between the stable head
-     * and the first gene: a blank, mostly, which the tokenizer joins to that gene. */
-    emc_prompt before, after;
-    size_t n_head;
-    emc_ids head_ids, after_ids;
-    bool varies; /* the text around the genes depends on how many there are */
-
-    const char *const *names;
-    int n_names;
-    emc_gene_table *table;
-    int32_t *in_table; /* [n_names] the gene's place in the table, -1 when it cannot be copied */
-    bool fast;
-
-    int32_t *choice_ids;
-    int32_t *choice_begin;
-    int n_choices;
-    int n_fixed;
-
-    /* Reused from cell to cell. */
-    emc_text list, first;
-    emc_ids scratch;
-    int32_t *places; /* [n_max] of a cell's genes in the table */
-};
 
 void emc_rendered_free(emc_rendered *rendered)
 {
@@ -159,8 +126,7 @@ static emc_status render_chat(const emc_prompter *p, const char *list, size_t n_
     return status;
 }
 
-/* Appends bytes begin .. end of a prompt, with what of them is trusted. */
-static emc_status add_part(emc_prompt *out, const emc_prompt *from, size_t begin, size_t end)
+emc_status emc_prompter_add_part(emc_prompt *out, const emc_prompt *from, size_t begin, size_t end)
 {
     size_t at = begin;
 
@@ -195,9 +161,9 @@ static emc_status make_frame(emc_prompter *p)
         status = emc_fail(EMC_ERR_CONFIG, "the genes of profile \"%s\" vanish from the chat",
                           p->info->name);
     if (status == EMC_OK)
-        status = add_part(&p->before, &whole, 0, at);
+        status = emc_prompter_add_part(&p->before, &whole, 0, at);
     if (status == EMC_OK)
-        status = add_part(&p->after, &whole, at + 1, whole.text.n);
+        status = emc_prompter_add_part(&p->after, &whole, at + 1, whole.text.n);
     emc_prompt_free(&whole);
     return status;
 }
@@ -211,7 +177,7 @@ static emc_status make_head(emc_prompter *p)
                                   p->before.trusted, p->before.n_trusted, &p->n_head);
 
     if (status == EMC_OK)
-        status = add_part(&head, &p->before, 0, p->n_head);
+        status = emc_prompter_add_part(&head, &p->before, 0, p->n_head);
     if (status == EMC_OK)
         status = emc_prompt_encode(p->tokenizer, &head, &p->head_ids);
     if (status == EMC_OK)
@@ -226,111 +192,6 @@ static emc_status make_head(emc_prompter *p)
     emc_ids_free(&ids);
     emc_prompt_free(&head);
     return status;
-}
-
-emc_status emc_prompter_answer(const emc_prompter *prompter, int label, emc_prompt *out)
-{
-    const emc_profile_info *info = prompter->info;
-
-    if (!prompter->labels || label < 0 || label >= emc_labels_count(prompter->labels))
-        return emc_fail(EMC_ERR_ARG, "answer: no label %d", label);
-    const char *text = emc_labels_get(prompter->labels, label)->label;
-    if (info->thinking == EMC_THINKING_BY_MODEL)
-        EMC_TRY(emc_prompt_add(out, think_block, sizeof(think_block) - 1, true));
-    EMC_TRY(emc_prompt_add(out, info->answer_prefix, strlen(info->answer_prefix), true));
-    EMC_TRY(emc_prompt_add(out, text, strlen(text), false));
-    return emc_prompt_add(out, info->answer_suffix, strlen(info->answer_suffix), true);
-}
-
-static emc_status find_ending(const emc_prompter *p, int32_t *id)
-{
-    const char *ending = p->info->answer_ending;
-    emc_ids ids = {0};
-    emc_status status =
-        emc_tokenizer_encode(p->tokenizer, ending, strlen(ending), EMC_TOKENS_ADDED, &ids);
-
-    if (status == EMC_OK && ids.n != 1)
-        status = emc_fail(EMC_ERR_CONFIG,
-                          "the ending \"%s\" of profile \"%s\" is %zu tokens of this model's "
-                          "tokenizer, wanted one",
-                          ending, p->info->name, ids.n);
-    else if (status == EMC_OK)
-        *id = ids.ids[0];
-    emc_ids_free(&ids);
-    return status;
-}
-
-/* Appends the ids of an answer as they are behind the prompt. */
-static emc_status add_choice(emc_prompter *p, int label, int32_t ending, emc_ids *all)
-{
-    emc_prompt whole = {0};
-    emc_ids ids = {0};
-    const size_t n_after = p->after_ids.n;
-    emc_status status = add_part(&whole, &p->after, 0, p->after.text.n);
-
-    if (status == EMC_OK)
-        status = emc_prompter_answer(p, label, &whole);
-    if (status == EMC_OK)
-        status = emc_prompt_encode(p->tokenizer, &whole, &ids);
-    if (status != EMC_OK)
-        goto done;
-    if (ids.n <= n_after || memcmp(ids.ids, p->after_ids.ids, n_after * sizeof(*ids.ids)) != 0) {
-        status = emc_fail(EMC_ERR_CONFIG,
-                          "label \"%s\": its tokens melt into the end of the prompt; let the "
-                          "profile's answer prefix begin with a letter or line break",
-                          emc_labels_get(p->labels, label)->label);
-        goto done;
-    }
-    status = emc_ids_add(all, ids.ids + n_after, ids.n - n_after);
-    if (status == EMC_OK)
-        status = emc_ids_add(all, &ending, 1);
-done:
-    emc_prompt_free(&whole);
-    emc_ids_free(&ids);
-    return status;
-}
-
-/* Two labels that the model cannot tell apart: spellings that normal form C makes one. */
-static emc_status check_distinct(const emc_prompter *p)
-{
-    emc_str_map *seen = NULL;
-    emc_status status = emc_str_map_open(&seen, (size_t)p->n_choices);
-
-    for (int i = 0; i < p->n_choices && status == EMC_OK; i++) {
-        const char *ids = (const char *)(p->choice_ids + p->choice_begin[i]);
-        const size_t n =
-            (size_t)(p->choice_begin[i + 1] - p->choice_begin[i]) * sizeof(*p->choice_ids);
-        bool existed;
-        status = emc_str_map_put(seen, ids, n, i, &existed);
-        if (status == EMC_OK && existed)
-            status = emc_fail(EMC_ERR_CONFIG,
-                              "labels \"%s\" and \"%s\" are the same tokens: drop or rename one",
-                              emc_labels_get(p->labels, emc_str_map_get(seen, ids, n, 0))->label,
-                              emc_labels_get(p->labels, i)->label);
-    }
-    emc_str_map_close(seen);
-    return status;
-}
-
-static emc_status make_choices(emc_prompter *p)
-{
-    emc_ids all = {0};
-    int32_t ending = 0;
-    const int n = emc_labels_count(p->labels);
-
-    EMC_TRY(find_ending(p, &ending));
-    EMC_TRY(emc_alloc(&p->choice_begin, (size_t)n + 1, sizeof(*p->choice_begin), "choices"));
-    for (int i = 0; i < n; i++) {
-        const emc_status status = add_choice(p, i, ending, &all);
-        if (status != EMC_OK || all.n > INT32_MAX) {
-            emc_ids_free(&all);
-            return status != EMC_OK ? status : emc_fail(EMC_ERR_CONFIG, "labels are too long");
-        }
-        p->choice_begin[i + 1] = (int32_t)all.n;
-    }
-    p->choice_ids = all.ids;
-    p->n_choices = n;
-    return check_distinct(p);
 }
 
 static emc_status make_label_list(emc_prompter *p)
@@ -365,17 +226,6 @@ static emc_status look_at_slots(emc_prompter *p)
     return EMC_OK;
 }
 
-static void drop_table(emc_prompter *p)
-{
-    emc_gene_table_close(p->table);
-    free(p->in_table);
-    free(p->places);
-    p->table = NULL;
-    p->in_table = NULL;
-    p->places = NULL;
-    p->fast = false;
-}
-
 emc_status emc_prompter_open(emc_prompter **out, const emc_prompter_options *options)
 {
     emc_prompter *p;
@@ -395,7 +245,7 @@ emc_status emc_prompter_open(emc_prompter **out, const emc_prompter_options *opt
     if (status == EMC_OK && p->tokenizer)
         status = make_head(p);
     if (status == EMC_OK && p->tokenizer && p->labels)
-        status = make_choices(p);
+        status = emc_prompter_make_choices(p);
     if (status != EMC_OK)
         emc_prompter_close(p);
     else
@@ -412,7 +262,7 @@ void emc_prompter_close(emc_prompter *prompter)
     emc_prompt_free(&prompter->after);
     emc_ids_free(&prompter->head_ids);
     emc_ids_free(&prompter->after_ids);
-    drop_table(prompter);
+    emc_prompter_drop_genes(prompter);
     free(prompter->choice_ids);
     free(prompter->choice_begin);
     emc_text_free(&prompter->list);
@@ -421,15 +271,14 @@ void emc_prompter_close(emc_prompter *prompter)
     free(prompter);
 }
 
-static emc_status add_gene(emc_prompter *p, const char *name)
+emc_status emc_prompter_add_gene(emc_prompter *p, const char *name)
 {
     if (p->list.n > 0)
         EMC_TRY(emc_text_add_string(&p->list, p->info->gene_separator));
     return emc_text_add_string(&p->list, name);
 }
 
-/* Text and ids of the list in p->list, by the chat form itself. */
-static emc_status render_whole(emc_prompter *p, int n, emc_rendered *out)
+emc_status emc_prompter_render_list(emc_prompter *p, int n, emc_rendered *out)
 {
     emc_prompt_clear(&out->prompt);
     emc_ids_clear(&out->ids);
@@ -446,161 +295,6 @@ emc_status emc_prompter_render_names(emc_prompter *prompter, const char *const *
         return emc_fail(EMC_ERR_ARG, "prompt: %d genes, at most %d are listed", n, prompter->n_max);
     emc_text_clear(&prompter->list);
     for (int i = 0; i < n; i++)
-        EMC_TRY(add_gene(prompter, genes[i]));
-    return render_whole(prompter, n, out);
-}
-
-static bool is_ascii_word(char c)
-{
-    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
-}
-
-/* The symbol's pieces end where it ends, whatever stands before and behind it in a list: its last
- * byte is a letter or digit and the separator's first is neither. Plain ASCII, so that normal form
- * C changes nothing. The table and the comparison below check this again by other ways. */
-static bool can_be_copied(const char *name, char separator)
-{
-    size_t n = 0;
-
-    for (; name[n]; n++) {
-        if (name[n] <= ' ' || name[n] > '~')
-            return false;
-    }
-    return n > 0 && is_ascii_word(name[n - 1]) && separator > 0 && separator <= '~' &&
-           !is_ascii_word(separator);
-}
-
-/* Whether the list can be put together from the table; its places are then in p->places. */
-static bool find_places(emc_prompter *p, const int32_t *genes, int n)
-{
-    if (n == 0 || (p->varies && n != p->n_max))
-        return false;
-    for (int i = 0; i < n; i++) {
-        p->places[i] = p->in_table[genes[i]];
-        if (p->places[i] < 0)
-            return false;
-    }
-    return true;
-}
-
-/* Head, lead with the first gene, the others from the table, tail. */
-static emc_status copy_ids(emc_prompter *p, const int32_t *genes, int n, emc_ids *out)
-{
-    emc_ids_clear(out);
-    EMC_TRY(emc_ids_add(out, p->head_ids.ids, p->head_ids.n));
-    emc_text_clear(&p->first);
-    EMC_TRY(
-        emc_text_add(&p->first, p->before.text.bytes + p->n_head, p->before.text.n - p->n_head));
-    EMC_TRY(emc_text_add_string(&p->first, p->names[genes[0]]));
-    EMC_TRY(emc_tokenizer_encode(p->tokenizer, p->first.bytes, p->first.n, 0, out));
-    /* The table writes its first gene without a separator: those ids are left out. */
-    emc_ids_clear(&p->scratch);
-    EMC_TRY(emc_gene_table_append(p->table, p->places, 1, &p->scratch));
-    const size_t n_first = p->scratch.n;
-    emc_ids_clear(&p->scratch);
-    EMC_TRY(emc_gene_table_append(p->table, p->places, (size_t)n, &p->scratch));
-    EMC_TRY(emc_ids_add(out, p->scratch.ids + n_first, p->scratch.n - n_first));
-    return emc_ids_add(out, p->after_ids.ids, p->after_ids.n);
-}
-
-emc_status emc_prompter_render(emc_prompter *prompter, const int32_t *genes, int n, bool with_text,
-                               emc_rendered *out)
-{
-    emc_prompter *p = prompter;
-
-    if (n < 0 || n > p->n_max)
-        return emc_fail(EMC_ERR_ARG, "prompt: %d genes, at most %d are listed", n, p->n_max);
-    for (int i = 0; i < n; i++) {
-        if (genes[i] < 0 || genes[i] >= p->n_names)
-            return emc_fail(EMC_ERR_ARG, "prompt: no gene %d, there are %d", (int)genes[i],
-                            p->n_names);
-    }
-    if (p->fast && !with_text && find_places(p, genes, n)) {
-        emc_prompt_clear(&out->prompt);
-        return copy_ids(p, genes, n, &out->ids);
-    }
-    emc_text_clear(&p->list);
-    for (int i = 0; i < n; i++)
-        EMC_TRY(add_gene(p, p->names[genes[i]]));
-    return render_whole(p, n, out);
-}
-
-/* Full lists that together hold every gene of the table, compared with full tokenisation. genes
- * [n + n_max] are those genes, with room for as many again as a list holds. */
-static emc_status verify(emc_prompter *p, int32_t *genes, int n, bool *same)
-{
-    emc_rendered whole = {0};
-    emc_ids copied = {0};
-    emc_status status = EMC_OK;
-
-    *same = n > 0;
-    /* The last list is filled up from the front. */
-    for (int i = 0; i < p->n_max && n > 0; i++)
-        genes[n + i] = genes[i];
-    for (int begin = 0; begin < n && *same && status == EMC_OK; begin += p->n_max) {
-        status = emc_prompter_render(p, genes + begin, p->n_max, true, &whole);
-        find_places(p, genes + begin, p->n_max);
-        if (status == EMC_OK)
-            status = copy_ids(p, genes + begin, p->n_max, &copied);
-        *same = status == EMC_OK && copied.n == whole.ids.n &&
-                memcmp(copied.ids, whole.ids.ids, copied.n * sizeof(*copied.ids)) == 0;
-    }
-    emc_ids_free(&copied);
-    emc_rendered_free(&whole);
-    return status;
-}
-
-/* Fills the table with the genes that can be copied; genes [n_names + n_max] lists them. */
-static emc_status fill_table(emc_prompter *p, int32_t *genes, int *n_genes)
-{
-    const char **names = NULL;
-    int n = 0;
-
-    EMC_TRY(emc_alloc(&names, (size_t)p->n_names, sizeof(*names), "genes"));
-    for (int32_t i = 0; i < p->n_names; i++) {
-        const bool copied = can_be_copied(p->names[i], p->info->gene_separator[0]);
-        p->in_table[i] = copied ? n : -1;
-        if (copied) {
-            genes[n] = i;
-            names[n++] = p->names[i];
-        }
-    }
-    emc_status status =
-        emc_gene_table_open(&p->table, p->tokenizer, names, (size_t)n, p->info->gene_separator);
-    for (int32_t i = 0; i < n && status == EMC_OK; i++) {
-        if (!emc_gene_table_is_exact(p->table, &i, 1))
-            status = emc_fail(EMC_ERR_INTERNAL, "gene \"%s\": the table disagrees", names[i]);
-    }
-    free(names);
-    *n_genes = n;
-    return status;
-}
-
-emc_status emc_prompter_set_genes(emc_prompter *prompter, const char *const *names, int n_names)
-{
-    emc_prompter *p = prompter;
-    const emc_prompt nothing = {0};
-    const size_t n_places = (size_t)p->n_max;
-    int32_t *genes = NULL;
-    bool fits = false, same = false;
-    int n = 0;
-    emc_status status;
-
-    drop_table(p);
-    p->names = names;
-    p->n_names = n_names;
-    if (!p->tokenizer)
-        return EMC_OK;
-    EMC_TRY(emc_alloc(&p->in_table, (size_t)n_names, sizeof(*p->in_table), "genes"));
-    EMC_TRY(emc_alloc(&p->places, n_places, sizeof(*p->places), "genes"));
-    EMC_TRY(emc_alloc(&genes, (size_t)n_names + n_places, sizeof(*genes), "genes"));
-    status = fill_table(p, genes, &n);
-    /* The seam before the list is the stable head's; the table answers for the one behind it. */
-    if (status == EMC_OK)
-        status = emc_gene_table_fits(p->table, &nothing, &p->after, &fits, NULL);
-    if (status == EMC_OK && fits)
-        status = verify(p, genes, n, &same);
-    free(genes);
-    p->fast = same;
-    return status;
+        EMC_TRY(emc_prompter_add_gene(prompter, genes[i]));
+    return emc_prompter_render_list(prompter, n, out);
 }
