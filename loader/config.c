@@ -162,6 +162,13 @@ static emc_status read_positive(double *out, const cJSON *json, const char *key,
     return EMC_OK;
 }
 
+static emc_status check_rope_keys(const cJSON *rope, const char *const *keys, const char *path)
+{
+    const emc_status status = emc_json_check_keys(rope, keys, rope->string);
+
+    return status == EMC_OK ? status : emc_fail_in(status, "%s", path);
+}
+
 /* The reference library's term of the attention factor for one mscale. */
 static double yarn_mscale(double factor, double mscale)
 {
@@ -189,7 +196,7 @@ static emc_status read_yarn(emc_model_config *config, const cJSON *json, const c
     /* At the top level it wins, as in the reference library. */
     const bool outside = emc_json_member(json, "original_max_position_embeddings") != NULL;
 
-    EMC_TRY(emc_json_check_keys(rope, keys, path));
+    EMC_TRY(check_rope_keys(rope, keys, path));
     *out = (emc_rope_scaling){.kind = EMC_ROPE_YARN,
                               .truncate = true,
                               .beta_fast = DEFAULT_BETA_FAST,
@@ -238,7 +245,7 @@ static emc_status find_rope(const cJSON **out, const cJSON *json, const char *pa
     nested = rope ? emc_json_member(rope, "full_attention") : NULL;
     if (nested) {
         static const char *const layer_kinds[] = {"full_attention", NULL};
-        EMC_TRY(emc_json_check_keys(rope, layer_kinds, path));
+        EMC_TRY(check_rope_keys(rope, layer_kinds, path));
         if (!cJSON_IsObject(nested))
             return emc_fail(EMC_ERR_FORMAT, "%s: \"full_attention\" is not an object", path);
         rope = nested;
@@ -277,7 +284,7 @@ static emc_status read_rope(emc_model_config *config, const cJSON *json, const c
         return emc_fail(EMC_ERR_FORMAT, "%s: \"partial_rotary_factor\" is %g, only 1 is supported",
                         path, rotated);
     if (strcmp(kind, "default") == 0)
-        return rope ? emc_json_check_keys(rope, plain_keys, path) : EMC_OK;
+        return rope ? check_rope_keys(rope, plain_keys, path) : EMC_OK;
     if (strcmp(kind, "yarn") == 0)
         return read_yarn(config, json, rope, path);
     return emc_fail(EMC_ERR_FORMAT,
@@ -375,8 +382,8 @@ static emc_status read_generation(emc_model_config *config, const cJSON *json, c
     EMC_TRY(emc_json_check_unique(json, path));
     EMC_TRY(read_ids(config, json, path));
     EMC_TRY(emc_json_get_bool(&out->do_sample, json, "do_sample", false, path));
-    EMC_TRY(emc_json_get_int(&top_k, json, "top_k", 0, INT_MAX, false, path));
-    out->top_k = (int)top_k;
+    EMC_TRY(emc_json_get_int(&top_k, json, "top_k", -1, INT_MAX, false, path));
+    out->top_k = top_k < 0 ? 0 : (int)top_k; /* some writers say -1 for off */
     EMC_TRY(read_positive(&out->temperature, json, "temperature", false, 0.0, path));
     EMC_TRY(emc_json_get_double(&out->top_p, json, "top_p", false, path));
     if (!(out->top_p > 0.0 && out->top_p <= 1.0))

@@ -159,9 +159,10 @@ static void test_generation_wins(void **state)
     assert_true(c.generation.do_sample && c.generation.temperature == 0.6);
     assert_true(c.generation.top_k == 20 && c.generation.top_p == 0.95);
 
-    files_write_text(dir, "generation_config.json", "{\"top_p\":0.5}");
+    files_write_text(dir, "generation_config.json", "{\"top_p\":0.5,\"top_k\":-1}");
     EMT_OK(emc_model_config_read(&c, dir));
     assert_int_equal(c.n_eos, 1);
+    assert_int_equal(c.generation.top_k, 0);
 
     files_write_text(dir, "generation_config.json", "{\"top_p\":0}");
     EMT_FAILS(EMC_ERR_FORMAT, "generation_config.json: \"top_p\" is 0",
@@ -171,6 +172,8 @@ static void test_generation_wins(void **state)
               "generation_config.json: \"eos_token_id\" is not a token id, "
               "wanted 0 to 23",
               emc_model_config_read(&c, dir));
+    files_write_text(dir, "generation_config.json", "{\"top_k\":-2}");
+    EMT_FAILS(EMC_ERR_FORMAT, "\"top_k\" is -2", emc_model_config_read(&c, dir));
     files_write_text(dir, "generation_config.json", "7");
     EMT_FAILS(EMC_ERR_FORMAT, "not a JSON object", emc_model_config_read(&c, dir));
 }
@@ -246,7 +249,8 @@ static const struct {
     {"rope_scaling", "{\"type\":\"dynamic\",\"factor\":2}", "is \"dynamic\""},
     {"rope_scaling", "{\"type\":\"yarn\",\"rope_type\":\"default\"}",
      "\"rope_type\" is \"default\" and \"type\" is \"yarn\""},
-    {"rope_scaling", "{\"rope_type\":\"default\",\"factor\":4}", "unknown key \"factor\""},
+    {"rope_scaling", "{\"rope_type\":\"default\",\"factor\":4}",
+     "config.json: rope_scaling: unknown key \"factor\""},
     {"rope_scaling", YARN ",\"mrope_section\":[1]}", "unknown key \"mrope_section\""},
     {"rope_scaling", "{\"rope_type\":\"yarn\",\"factor\":4}",
      "\"original_max_position_embeddings\" is missing"},

@@ -132,7 +132,8 @@ def rope(expected):
             "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 4,
             "beta_fast": 8.0, "beta_slow": 4.0}},
         "yarn_small_base": {"rope_theta": 100.0, "rope_scaling": {
-            "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 131072}},
+            "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 131072,
+            "beta_fast": 5000.0}},
         "new_names": {"rope_parameters": {"rope_type": "yarn", "rope_theta": 5000000.0,
                                           "factor": 4.0,
                                           "original_max_position_embeddings": 32768}},
