@@ -13,7 +13,7 @@
 #include "loader/checkpoint.h"
 #include "loader_files.h"
 
-#define N_TRIES 250
+#define N_TRIES 120
 
 /* One to three bytes are changed, dropped or doubled. *n leaves room for as many more. */
 static void damage(char *bytes, size_t *n, size_t within, uint64_t *random)
