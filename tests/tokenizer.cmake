@@ -1,3 +1,7 @@
 # Tests of tokenizer/
 emt_add_test(NAME test_tokenizer SOURCES test_tokenizer.c tokenizer_files.c LINKS emc_tokenizer)
 emt_add_test(NAME test_tokenizer_unicode SOURCES test_tokenizer_unicode.c LINKS emc_tokenizer)
+emt_add_test(NAME test_tokenizer_files SOURCES test_tokenizer_files.c tokenizer_files.c
+  LINKS emc_tokenizer)
+emt_add_test(NAME test_tokenizer_vectors SOURCES test_tokenizer_vectors.c tokenizer_files.c
+  LINKS emc_tokenizer)
