@@ -5,3 +5,7 @@ emt_add_test(NAME test_tokenizer_files SOURCES test_tokenizer_files.c tokenizer_
   LINKS emc_tokenizer)
 emt_add_test(NAME test_tokenizer_vectors SOURCES test_tokenizer_vectors.c tokenizer_files.c
   LINKS emc_tokenizer)
+emt_add_test(NAME test_tokenizer_chat SOURCES test_tokenizer_chat.c tokenizer_files.c
+  LINKS emc_tokenizer)
+emt_add_test(NAME test_tokenizer_genes SOURCES test_tokenizer_genes.c tokenizer_files.c
+  LINKS emc_tokenizer)
