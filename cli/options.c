@@ -288,6 +288,7 @@ bool cli_parse(const cli_spec *spec, int argc, char **argv, cli_config **config,
 {
     struct option longs[MAX_OPTIONS + 3];
     char shorts[2 * MAX_OPTIONS + 3];
+    bool seen[MAX_OPTIONS] = {false};
     int code, n_words = 0;
 
     *config = NULL;
@@ -321,7 +322,14 @@ bool cli_parse(const cli_spec *spec, int argc, char **argv, cli_config **config,
                 return false;
             }
             option = by_code(spec, code);
-            if (pass == 1 && (!option || !store(spec, option, optarg)))
+            if (pass == 0 || !option)
+                continue;
+            if (has_value(option) && seen[option - spec->options]) {
+                cli_usage(spec->name, "--%s is given twice", option->name);
+                return false;
+            }
+            seen[option - spec->options] = true;
+            if (!store(spec, option, optarg))
                 return false;
         }
     }

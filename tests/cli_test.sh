@@ -53,6 +53,7 @@ expect_line 2 'value is missing' "$emcell" annotate --input
 expect_line 2 '"many" is not a whole number' "$emcell" annotate --limit many
 expect_line 2 '--input is missing' "$emcell" annotate
 expect_line 2 'what is "cells.h5ad"' "$emcell" annotate cells.h5ad
+expect_line 2 'adapter is given twice' annotate --output o.csv --adapter a --adapter b
 expect_line 2 'not full or generate' annotate --output o.csv --answer best
 expect_line 2 'not auto, bfloat16 or float32' annotate --output o.csv --dtype int8
 expect_line 2 'not text or json' annotate --output o.csv --log-format xml
