@@ -51,8 +51,10 @@ emc_status emc_gene_table_append(const emc_gene_table *table, const int32_t *gen
  * Whether, for every list of one or more exact genes, the ids of before + list + after are the ids
  * of `before`, of the table and of `after`, each tokenised alone. *inexact (may be NULL) is how
  * many genes of the table are inexact, which says how often the table will not serve.
- * It is false, for instance, when `before` ends in a blank, which would join the first symbol:
- * then let `before` end where emc_tokenizer_stable_head says.
+ * It is false, for instance, when `before` ends in a blank, which joins the first symbol. Then let
+ * `before` end where emc_tokenizer_stable_head says, tokenise the rest of it together with the
+ * first symbol, and take the ids of the other symbols from here; with an empty `before` this
+ * function tells whether the list and `after` may be parted.
  */
 emc_status emc_gene_table_fits(const emc_gene_table *table, const emc_prompt *before,
                                const emc_prompt *after, bool *fits, size_t *inexact);

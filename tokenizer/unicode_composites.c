@@ -1,4 +1,5 @@
-/* Made by scripts/make_unicode_tables from the package unicodedata2 9.0.0.post4; do not edit. */
+/* Made by scripts/make_unicode_tables from the package unicodedata2 9.0.0.post4; do not edit.
+ * Derived from the Unicode Character Database, copyright Unicode, Inc., Unicode License v3. */
 #include "tokenizer/unicode_tables.h"
 
 /* clang-format off */

@@ -2,10 +2,15 @@
 /*
  * The Unicode data that the tokenizer stands on, as sorted lists. Made by
  * scripts/make_unicode_tables; the two versions are those of the reference library.
+ * Derived from the Unicode Character Database, copyright Unicode, Inc., Unicode License v3.
  */
 
 #include <stddef.h>
 #include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 typedef struct {
     uint32_t first, last; /* both belong to the range */
@@ -34,3 +39,7 @@ extern const emc_decomposition emc_unicode_decompositions[];
 extern const emc_composite emc_unicode_composites[];
 extern const size_t emc_unicode_classes_count, emc_unicode_decompositions_count,
     emc_unicode_composites_count;
+
+#ifdef __cplusplus
+}
+#endif

@@ -68,10 +68,13 @@ static emc_status reserve_token(emc_tokenizer *tok, int32_t id)
     return EMC_OK;
 }
 
-/* Keys go into messages, so at most this much of them. */
-static int shown(size_t n)
+/* Keys go into messages, so at most this much of them, in whole characters. */
+static int shown(const char *key, size_t n)
 {
-    return n < 60 ? (int)n : 60;
+    if (n > 60)
+        for (n = 60; n > 0 && ((unsigned char)key[n] & 0xC0) == 0x80;)
+            n--;
+    return (int)n;
 }
 
 emc_status emc_vocab_add_token(emc_tokenizer *tok, const char *key, size_t n, int32_t id,
@@ -84,7 +87,7 @@ emc_status emc_vocab_add_token(emc_tokenizer *tok, const char *key, size_t n, in
     EMC_TRY(reserve_token(tok, id));
     if (tok->tokens[id].flags & EMC_TOKEN_USED)
         return emc_fail(EMC_ERR_FORMAT, "%s: two tokens have id %d, one is \"%.*s\"", name, id,
-                        shown(n), key);
+                        shown(key, n), key);
     EMC_TRY(reserve_bytes(tok, n, &bytes));
     if (bytes_of_key(bytes, &n_bytes, key, n)) {
         if (!tok->pieces)
@@ -94,7 +97,8 @@ emc_status emc_vocab_add_token(emc_tokenizer *tok, const char *key, size_t n, in
             tok->longest_piece = n_bytes;
     }
     if (existed)
-        return emc_fail(EMC_ERR_FORMAT, "%s: the token \"%.*s\" comes twice", name, shown(n), key);
+        return emc_fail(EMC_ERR_FORMAT, "%s: the token \"%.*s\" comes twice", name, shown(key, n),
+                        key);
     tok->tokens[id] = (emc_token){tok->n_bytes, (uint32_t)n_bytes, EMC_TOKEN_USED};
     tok->n_bytes += n_bytes;
     return EMC_OK;
@@ -130,7 +134,7 @@ emc_status emc_vocab_add_merge(emc_tokenizer *tok, const char *left, size_t n_le
     const int32_t id = known ? emc_str_map_get(tok->pieces, bytes, n_a + n_b, -1) : -1;
     if (a < 0 || b < 0 || id < 0)
         return emc_fail(EMC_ERR_FORMAT, "%s: merge %zu of \"%.*s\" and \"%.*s\": %s is no token",
-                        name, rank, shown(n_left), left, shown(n_right), right,
+                        name, rank, shown(left, n_left), left, shown(right, n_right), right,
                         a < 0   ? "the first"
                         : b < 0 ? "the second"
                                 : "what they make");
@@ -138,7 +142,7 @@ emc_status emc_vocab_add_merge(emc_tokenizer *tok, const char *left, size_t n_le
     emc_bpe_put(tok->bpe, merge, id, &existed);
     if (existed)
         return emc_fail(EMC_ERR_FORMAT, "%s: merge %zu of \"%.*s\" and \"%.*s\" comes twice", name,
-                        rank, shown(n_left), left, shown(n_right), right);
+                        rank, shown(left, n_left), left, shown(right, n_right), right);
     return EMC_OK;
 }
 
@@ -153,7 +157,7 @@ emc_status emc_vocab_add_added(emc_tokenizer *tok, const char *text, size_t n, i
     for (size_t i = 0; i < tok->n_added; i++)
         if (tok->added[i].n == n && memcmp(tok->added[i].text, text, n) == 0)
             return emc_fail(EMC_ERR_FORMAT, "%s: the added token \"%.*s\" comes twice", name,
-                            shown(n), text);
+                            shown(text, n), text);
     EMC_TRY(reserve_token(tok, id));
     EMC_TRY(reserve_bytes(tok, n, &bytes));
     /* The reference decodes added tokens through the byte alphabet, too, where it can. */
@@ -166,7 +170,7 @@ emc_status emc_vocab_add_added(emc_tokenizer *tok, const char *text, size_t n, i
         return emc_fail(EMC_ERR_FORMAT,
                         "%s: the added token \"%.*s\" has id %d, which does not agree with the "
                         "vocabulary",
-                        name, shown(n), text, id);
+                        name, shown(text, n), text, id);
     EMC_TRY(emc_reserve(&tok->added, &tok->added_capacity, tok->n_added + 1, sizeof *tok->added,
                         "the added tokens"));
     emc_added_token *added = &tok->added[tok->n_added];
