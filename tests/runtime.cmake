@@ -1,6 +1,6 @@
 emt_add_test(NAME test_runtime_pages SOURCES test_runtime_pages.c LINKS emc_runtime)
 emt_add_test(NAME test_runtime_choices SOURCES test_runtime_choices.c LINKS emc_runtime)
-foreach(subject golden answers bits engine)
+foreach(subject model golden answers bits engine)
   emt_add_test(NAME test_runtime_${subject} SOURCES test_runtime_${subject}.c runtime_case.c
     LINKS emc_runtime)
 endforeach()
@@ -8,3 +8,14 @@ endforeach()
 foreach(call malloc calloc realloc aligned_alloc posix_memalign mmap)
   target_link_options(test_runtime_engine PRIVATE -Wl,--wrap=${call})
 endforeach()
+
+# The public header as a program in either language sees it. Objects of the project are C; only
+# the compilation is tried as C++.
+emt_add_test(NAME test_runtime_header SOURCES test_runtime_header.c LINKS emc_runtime m)
+include(CheckLanguage)
+check_language(CXX)
+if(CMAKE_CXX_COMPILER)
+  add_test(NAME test_runtime_header_cxx COMMAND ${CMAKE_CXX_COMPILER} -x c++ -std=c++17 -Wall -Wextra
+    -Werror -fsyntax-only -I${CMAKE_BINARY_DIR}/include/base -I${CMAKE_BINARY_DIR}/include/runtime
+    ${CMAKE_SOURCE_DIR}/tests/test_runtime_header.c)
+endif()

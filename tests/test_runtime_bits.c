@@ -64,6 +64,20 @@ static emc_status recording_head(emc_device *dev, const emc_head_args *args)
     return EMC_OK;
 }
 
+/* Prompts are cut at multiples of a page only: attention's tiles are anchored there. (This device
+ * would give the same bits for any cut; not every one need.) */
+static emc_status checking_attention(emc_device *dev, const emc_attention_args *args)
+{
+    for (int i = 0; i < args->n_items; i++) {
+        emc_attention_item item;
+
+        EMC_TRY(recorder.real->download(dev, &item, &args->items[i], sizeof item));
+        if (item.causal && item.n_rows > 1)
+            assert_int_equal((item.own_seen - 1) % EMC_PAGE_POSITIONS, 0);
+    }
+    return recorder.real->attention(dev, args);
+}
+
 static void start_recording(emc_engine *engine)
 {
     const size_t n = (size_t)engine->options.max_num_readers * engine->model->info.vocab;
@@ -71,6 +85,7 @@ static void start_recording(emc_engine *engine)
     recorder.real = engine->dev->ops;
     recorder.ops = *engine->dev->ops;
     recorder.ops.head = recording_head;
+    recorder.ops.attention = checking_attention;
     recorder.engine = engine;
     recorder.n = 0;
     EMT_OK(engine->dev->ops->alloc(engine->dev, (void **)&recorder.all_logits, n * sizeof(float),

@@ -5,10 +5,12 @@ reference library gives for them.
 
 Needs torch, transformers and peft from PyPI. Seeds are fixed. Each case is a folder:
 
-    <case>/model/            as save_pretrained writes it
-    <case>/adapter/          as PEFT writes it, in some cases (model/ is then another case's)
-    <case>/case.json         prompts, the positions whose logits are kept, greedy continuations
+    <case>/model/              as save_pretrained writes it
+    <case>/adapter/            as PEFT writes it, in some cases (model/ is then another case's)
+    <case>/case.json           prompts, the positions whose logits are kept, greedy continuations
     <case>/logits.safetensors  f32_<prompt> F32 [positions, vocab], bf16_<prompt> BF16 likewise
+
+odd/model has widths that the engine does not compute; it is there to be refused.
 
 Norms are random so that their weights matter, those of q and k large enough that attention is
 sharp and a wrong rotation shows.
@@ -46,7 +48,9 @@ MODELS = {
                    rope_scaling=dict(rope_type="yarn", factor=4.0,
                                      original_max_position_embeddings=128)),
 }
-DTYPES = {"group1": torch.float32, "group2": torch.float32, "group4": torch.bfloat16,
+ODD = dict(hidden_size=12, num_attention_heads=1, num_key_value_heads=1, head_dim=8,
+           intermediate_size=8, num_hidden_layers=1, tie_word_embeddings=True)
+DTYPES = {"odd": torch.float32, "group1": torch.float32, "group2": torch.float32, "group4": torch.bfloat16,
           "group5": torch.bfloat16, "group8": torch.bfloat16}
 SHARDED = {"group2": "100KB", "group5": "60KB"}
 
@@ -82,11 +86,11 @@ def randomise(model, generator):
                 weight.copy_(noise / weight.shape[1] ** 0.5)
 
 
-def make_model(name, seed):
+def make_model(name, sizes, seed):
     config = transformers.Qwen3Config(vocab_size=VOCAB, rms_norm_eps=1e-6, eos_token_id=EOS[0],
                                       bos_token_id=None,
                                       **{"max_position_embeddings": 1024,
-                                         "rope_theta": 1000000.0, **MODELS[name]})
+                                         "rope_theta": 1000000.0, **sizes})
     model = transformers.Qwen3ForCausalLM(config)
     randomise(model, torch.Generator().manual_seed(seed))
     model = model.to(DTYPES[name]).eval()
@@ -167,6 +171,7 @@ def make_adapter(name, seed):
     path = os.path.join(folder, "adapter_config.json")
     with open(path) as file:
         config = json.load(file)
+    config["target_modules"].sort()  # a set, whose order differs from run to run
     config["base_model_name_or_path"] = f"../../{base}/model"
     with open(path, "w") as file:
         json.dump(config, file, indent=1, sort_keys=True)
@@ -183,8 +188,9 @@ def main():
     torch.manual_seed(0)
     torch.set_num_threads(1)
     shutil.rmtree(HERE, ignore_errors=True)
+    make_model("odd", ODD, 99)
     for i, name in enumerate(MODELS):
-        make_model(name, 100 + i)
+        make_model(name, MODELS[name], 100 + i)
         write_case(name, lambda dtype, n=name: load(n, dtype), 200 + i)
     for i, name in enumerate(ADAPTERS):
         make_adapter(name, 300 + i)
