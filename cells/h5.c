@@ -147,9 +147,9 @@ emc_status cells_h5_open(hid_t *out, hid_t group, const char *name, const char *
         return cells_h5_broken(path, group, "reading a link");
     if (link.type != H5L_TYPE_HARD)
         return cells_h5_fail(EMC_ERR_FORMAT, path, group,
-                             "%s is a %s link, which is not followed; write a file that holds the "
+                             "%s is %s link, which is not followed; write a file that holds the "
                              "data itself with adata.write",
-                             name, link.type == H5L_TYPE_SOFT ? "soft" : "external");
+                             name, link.type == H5L_TYPE_SOFT ? "a soft" : "an external");
     *out = H5Oopen(group, name, H5P_DEFAULT);
     if (*out < 0)
         return cells_h5_broken(path, group, "opening an object");

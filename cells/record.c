@@ -48,6 +48,8 @@ static char find_delimiter(const unsigned char *bytes, size_t n)
     size_t counts[sizeof candidates] = {0}, best = 0;
     bool quoted = false;
 
+    for (; n > 0 && (*bytes == '\n' || *bytes == '\r'); n--)
+        bytes++;
     for (size_t i = 0; i < n && (quoted || (bytes[i] != '\n' && bytes[i] != '\r')); i++) {
         if (bytes[i] == '"')
             quoted = !quoted;
