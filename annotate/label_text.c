@@ -106,7 +106,9 @@ static size_t list_number(const char *s, size_t n)
     end = ++i;
     while (i < n && is_blank((unsigned char)s[i]))
         i++;
-    /* "1.5" is a number, and a number alone is not a list's. */
+    /* "8.cell" is a stage, "1.5" a number, and a number alone is not a list's. */
+    if (n - i >= 4 && strncasecmp(s + i, "cell", 4) == 0)
+        return 0;
     return i == n || (i == end && !is_letter((unsigned char)s[i])) ? 0 : i;
 }
 
