@@ -1,1 +1,6 @@
 # Benches of kernels/
+add_executable(bench_gemm_cpu bench_gemm_cpu.c bare_matmul.c)
+target_include_directories(bench_gemm_cpu PRIVATE ${DNNL_INCLUDE_DIR})
+target_link_libraries(bench_gemm_cpu PRIVATE emc_kernels emc_flags ${DNNL_LIBRARY}
+  ${CMAKE_DL_LIBS})
+add_test(NAME bench_gemm_cpu COMMAND bench_gemm_cpu --quick)

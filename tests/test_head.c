@@ -23,10 +23,10 @@ static const head_case cases[] = {
     {3, 32, 65, 64, EMC_BF16, 1, 0, 5, true, "just over a block"},
     {4, 32, 2048, 2000, EMC_BF16, 1, 0, 9, false, "one slab"},
     {4, 32, 2049, 2049, EMC_BF16, 1, 0, 9, true, "just over a slab, the last id in use"},
-    {130, 40, 4500, 4400, EMC_F32, 1, 0, 20, true, "several slabs, two tiles, copies"},
+    {130, 40, 4500, 4400, EMC_F32, 1, 0, 20, true, "several slabs and tiles, copies"},
     {5, 64, 300, 299, EMC_BF16, 1, 4, 7, true, "a low-rank update"},
     {5, 64, 3000, 3000, EMC_BF16, 12, 0, 7, true, "one id has nearly all the weight"},
-    {1030, 32, 130, 100, EMC_BF16, 1, 0, 2, false, "a second round"},
+    {1060, 32, 130, 100, EMC_BF16, 1, 0, 2, false, "a second round"},
     {3, 1024, 5000, 4990, EMC_BF16, 0.1, 0, 40, false, "width of the 0.6B model"},
 };
 

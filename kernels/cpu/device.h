@@ -13,8 +13,9 @@ extern "C" {
 /* More threads than any machine has; a larger number is a mistake of the caller. */
 #define CPU_MAX_THREADS 4096
 
-/* Rows that one round of a product takes; more rows take more rounds. It bounds the scratch. */
-#define CPU_ROUND_ROWS (8 * CPU_TILE_ROWS)
+/* Rows that one round of a product takes, enough for a step of 1024; more rows take more rounds. It
+ * bounds the scratch. */
+#define CPU_ROUND_ROWS (11 * CPU_TILE_ROWS)
 
 /* Blocks of the vocabulary that one partial log-sum-exp covers, in their order. */
 #define CPU_SLAB_BLOCKS 32
