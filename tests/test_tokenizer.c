@@ -113,7 +113,7 @@ static void test_questions(void **state)
 }
 
 /* A token of the vocabulary that its own merges do not make must not be given for its bytes. */
-static void test_token_out_of_reach(void **state)
+static void test_made_by_hand(void **state)
 {
     static const char *const keys[] = {"ab", "bc", "abc"};
     emc_tokenizer tok = {0};
@@ -139,6 +139,9 @@ static void test_token_out_of_reach(void **state)
     EMT_OK(emc_vocab_add_merge(&tok, "b", 1, "c", 1, 0, "test"));
     EMT_OK(emc_vocab_add_merge(&tok, "a", 1, "b", 1, 1, "test"));
     EMT_OK(emc_vocab_add_merge(&tok, "ab", 2, "c", 1, 2, "test"));
+    EMT_OK(emc_vocab_add_added(&tok, "<a>", 3, 300, true, "test"));
+    EMT_OK(emc_vocab_add_added(&tok, "<a>b", 4, 301, false, "test"));
+    EMT_OK(emc_vocab_add_added(&tok, "<", 1, '<', false, "test"));
     EMT_OK(emc_vocab_finish(&tok));
     EMT_OK(emc_tokenizer_encode(&tok, "abc", 3, 0, &ids));
     check_ids("abc", &ids, (const int32_t[]){'a', 257}, 2);
@@ -146,10 +149,21 @@ static void test_token_out_of_reach(void **state)
     EMT_OK(emc_tokenizer_encode(&tok, "abab", 4, 0, &ids));
     check_ids("abab", &ids, (const int32_t[]){256, 256}, 2);
 
+    /* Of added tokens that start alike the longest that fits is cut. */
+    emc_ids_clear(&ids);
+    EMT_OK(emc_tokenizer_encode(&tok, "<a>bc<a>c<", 10, EMC_TOKENS_ADDED, &ids));
+    check_ids("<a>bc<a>c<", &ids, (const int32_t[]){301, 'c', 300, 'c', '<'}, 5);
+    emc_ids_clear(&ids);
+    EMT_OK(emc_tokenizer_encode_trusted(&tok, "<a>b", 4, (emc_byte_range[]){{0, 3}}, 1, &ids));
+    check_ids("<a>b", &ids, (const int32_t[]){300, 'b'}, 2);
+
     emc_ids_free(&ids);
     emc_unicode_close(tok.unicode);
     emc_bpe_close(tok.bpe);
     emc_str_map_close(tok.pieces);
+    for (size_t i = 0; i < tok.n_added; i++)
+        free(tok.added[i].text);
+    free(tok.added);
     free(tok.tokens);
     free(tok.bytes);
 }
@@ -293,37 +307,12 @@ static void test_trusted_ranges(void **state)
     emc_tokenizer_close(tok);
 }
 
-/* Whatever is put behind a text, trusted or not, the ids of its stable head stay first. */
 static void test_stable_head(void **state)
 {
     emc_tokenizer *tok = open_golden();
-    uint64_t seed = 9;
-    size_t n_heads = 0;
 
     (void)state;
-    for (int i = 0; i < 4000; i++) {
-        emc_text text = {0};
-        emc_ids head_ids = {0}, ids = {0};
-        size_t head;
-        random_text(&seed, 1 + i % 7, &text);
-        const size_t n = text.n;
-        const emc_byte_range before = {0, n};
-        EMT_OK(emc_tokenizer_stable_head(tok, text.bytes, n, &before, 1, &head));
-        assert_true(head <= n);
-        n_heads += head > 0;
-        EMT_OK(emc_tokenizer_encode(tok, text.bytes, head, EMC_TOKENS_ADDED, &head_ids));
-        random_text(&seed, i % 4, &text);
-        const emc_byte_range after = {0, i % 2 ? text.n : n};
-        EMT_OK(emc_tokenizer_encode_trusted(tok, text.bytes, text.n, &after, 1, &ids));
-        if (ids.n < head_ids.n ||
-            (head_ids.n && memcmp(ids.ids, head_ids.ids, head_ids.n * sizeof *ids.ids)))
-            fail_msg("head %zu of %zu bytes of \"%s\": %s\nwhole %s", head, n, text.bytes,
-                     show_ids(&head_ids), show_ids(&ids));
-        emc_text_free(&text);
-        emc_ids_free(&head_ids);
-        emc_ids_free(&ids);
-    }
-    assert_true(n_heads > 1500);
+    check_stable_heads(tok, 4000);
     emc_tokenizer_close(tok);
 }
 
@@ -333,11 +322,13 @@ static void test_stable_head_places(void **state)
     static const struct {
         const char *text;
         size_t head;
+        size_t n_trusted;
     } cases[] = {
-        {"", 0},           {"cells: ", 6},     {"cells:", 5},     {"cells:\n", 5},
-        {"ab  ", 2},       {"ab cd", 2},       {"ab 1", 3},       {"<|im_end|>", 10},
-        {"ab<|im_", 0},    {"a b<|im_end", 1}, {"e\u0301 ab", 0}, {"<think>\n\n", 7},
-        {"ab cd<|x|>", 8},
+        {"ab\n  ", 2, 1},     {"ab   1", 2, 1},      {"ab<|im_", 6, 0},    {"<think>", 6, 0},
+        {"", 0, 1},           {"cells: ", 6, 1},     {"cells:", 5, 1},     {"cells:\n", 5, 1},
+        {"ab  ", 2, 1},       {"ab cd", 2, 1},       {"ab 1", 2, 1},       {"<|im_end|>", 10, 1},
+        {"ab<|im_", 0, 1},    {"a b<|im_end", 1, 1}, {"e\u0301 ab", 0, 1}, {"<think>\n\n", 7, 1},
+        {"ab cd<|x|>", 8, 1},
     };
     emc_tokenizer *tok = open_golden();
 
@@ -345,7 +336,8 @@ static void test_stable_head_places(void **state)
     for (size_t i = 0; i < EMC_COUNT(cases); i++) {
         const emc_byte_range all = {0, strlen(cases[i].text)};
         size_t head;
-        EMT_OK(emc_tokenizer_stable_head(tok, cases[i].text, all.end, &all, 1, &head));
+        EMT_OK(emc_tokenizer_stable_head(tok, cases[i].text, all.end, &all, cases[i].n_trusted,
+                                         &head));
         if (head != cases[i].head)
             fail_msg("\"%s\": head %zu, wanted %zu", cases[i].text, head, cases[i].head);
     }
@@ -440,7 +432,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden_json),    cmocka_unit_test(test_golden_vocab_and_merges),
-        cmocka_unit_test(test_questions),      cmocka_unit_test(test_token_out_of_reach),
+        cmocka_unit_test(test_questions),      cmocka_unit_test(test_made_by_hand),
         cmocka_unit_test(test_long_pieces),    cmocka_unit_test(test_long_runs),
         cmocka_unit_test(test_bad_utf8),       cmocka_unit_test(test_trusted_ranges),
         cmocka_unit_test(test_stable_head),    cmocka_unit_test(test_stable_head_places),

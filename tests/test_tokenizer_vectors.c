@@ -218,12 +218,21 @@ static void test_all_ids(void **state)
     emc_tokenizer_close(tok);
 }
 
+static void test_stable_head(void **state)
+{
+    emc_tokenizer *tok = open_shared();
+
+    (void)state;
+    check_stable_heads(tok, 20000);
+    emc_tokenizer_close(tok);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_encode),  cmocka_unit_test(test_chat),
         cmocka_unit_test(test_decode),  cmocka_unit_test(test_vocab_and_merges),
-        cmocka_unit_test(test_all_ids),
+        cmocka_unit_test(test_all_ids), cmocka_unit_test(test_stable_head),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -92,3 +92,33 @@ emc_prompt prompt_of(const char *text, bool trusted)
     EMT_OK(emc_prompt_add(&prompt, text, strlen(text), trusted));
     return prompt;
 }
+
+void check_stable_heads(const emc_tokenizer *tok, int n_texts)
+{
+    uint64_t seed = 9;
+    int n_heads = 0;
+
+    for (int i = 0; i < n_texts; i++) {
+        emc_text text = {0};
+        emc_ids head_ids = {0}, ids = {0};
+        size_t head;
+        random_text(&seed, 1 + i % 7, &text);
+        const size_t n = text.n;
+        const emc_byte_range before = {0, n};
+        EMT_OK(emc_tokenizer_stable_head(tok, text.bytes, n, &before, 1, &head));
+        assert_true(head <= n);
+        n_heads += head > 0;
+        EMT_OK(emc_tokenizer_encode(tok, text.bytes, head, EMC_TOKENS_ADDED, &head_ids));
+        random_text(&seed, i % 4, &text);
+        const emc_byte_range after = {0, i % 2 ? text.n : n};
+        EMT_OK(emc_tokenizer_encode_trusted(tok, text.bytes, text.n, &after, 1, &ids));
+        if (ids.n < head_ids.n ||
+            (head_ids.n && memcmp(ids.ids, head_ids.ids, head_ids.n * sizeof *ids.ids)))
+            fail_msg("head %zu of %zu bytes of \"%s\": %s\nwhole %s", head, n, text.bytes,
+                     show_ids(&head_ids), show_ids(&ids));
+        emc_text_free(&text);
+        emc_ids_free(&head_ids);
+        emc_ids_free(&ids);
+    }
+    assert_true(n_heads > n_texts / 3);
+}

@@ -20,3 +20,6 @@ void random_text(uint64_t *state, int n_parts, emc_text *out);
 
 /* A prompt of one part. */
 emc_prompt prompt_of(const char *text, bool trusted);
+
+/* Whatever is put behind a random text, trusted or not, the ids of its stable head stay first. */
+void check_stable_heads(const emc_tokenizer *tok, int n_texts);

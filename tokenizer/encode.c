@@ -193,7 +193,10 @@ static size_t without_open_token(job *j)
     return j->n;
 }
 
-/* The start of the last piece that is not blank and may grow, or of the blanks behind it. */
+/*
+ * The start of the last piece, which may grow, or of the blanks before it: how these are cut
+ * depends on what stands behind them, so they must not end a text that is tokenised alone.
+ */
 static size_t stable_pieces(const emc_unicode *u, const char *text, size_t n)
 {
     const unsigned blank = EMC_CHAR_SPACE | EMC_CHAR_NEWLINE;
@@ -206,7 +209,7 @@ static size_t stable_pieces(const emc_unicode *u, const char *text, size_t n)
         bool is_blank = true;
         while (i < end && is_blank)
             is_blank = u->kinds[emc_utf8_next(text, &i)] & blank;
-        if (!is_blank || !was_blank)
+        if (!was_blank)
             head = pos;
         was_blank = is_blank;
         pos = end;
