@@ -85,7 +85,7 @@ void emc_engine_close(emc_engine *engine); /* drops what is in flight; NULL is f
  * Ids that every prompt may share, computed now, once. A prompt that does not begin with them, or
  * is not longer, is computed whole. n = 0 forgets it. Only while nothing is in flight (EMC_ERR_ARG
  * otherwise, and for an id out of range). EMC_ERR_CONFIG: max_positions ids or more. After an
- * error there is no prefix.
+ * error other than requests in flight there is no prefix.
  *
  * With and without a prefix an answer agrees to rounding only: sums over keys are cut at other
  * places. So it belongs to what a run must keep the same.
