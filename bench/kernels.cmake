@@ -4,3 +4,6 @@ target_include_directories(bench_gemm_cpu PRIVATE ${DNNL_INCLUDE_DIR})
 target_link_libraries(bench_gemm_cpu PRIVATE emc_kernels emc_flags ${DNNL_LIBRARY}
   ${CMAKE_DL_LIBS})
 add_test(NAME bench_gemm_cpu COMMAND bench_gemm_cpu --quick)
+add_executable(bench_attention_cpu bench_attention_cpu.c)
+target_link_libraries(bench_attention_cpu PRIVATE emc_kernels emc_flags m)
+add_test(NAME bench_attention_cpu COMMAND bench_attention_cpu --quick)

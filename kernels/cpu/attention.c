@@ -18,13 +18,14 @@
 
 #define KEYS   EMC_PAGE_POSITIONS
 #define BESIDE 4 /* queries computed side by side */
+#define FOUR   4 /* keys brought in together */
 #if CPU_LANES == 16
 #define STRIP 4 /* vectors of keys or values computed side by side: 16 sums in 32 registers */
 #else
 #define STRIP 2
 #endif
 #define STRIP_LANES (STRIP * CPU_LANES)
-#define PAD         64 /* head_dim is padded to whole strips */
+#define PIECE       CPU_PIECE /* whole strips; head_dim is padded to it */
 
 typedef struct {
     emc_dtype dtype;
@@ -47,22 +48,23 @@ typedef struct {
     int n_queries; /* query i: row row0 + i / n_heads, head head0 + i % n_heads */
 } task;
 
-/* scores[q][key] for BESIDE queries and a strip of keys. */
-static inline void score_strip(cpu_attention_scratch *s, int query, int key, int dim)
+/* scores[q][key] for n_beside queries and a strip of keys. */
+static inline void score_strip(cpu_attention_scratch *s, int query, int n_beside, int key, int dim)
 {
     cpu_vec sum[BESIDE][STRIP] = {0};
+    const float(*keys)[PIECE] = s->keys[key / PIECE];
 
     for (int d = 0; d < dim; d++) {
         cpu_vec k[STRIP];
         for (int v = 0; v < STRIP; v++)
-            k[v] = cpu_load(&s->keys[d][key + v * CPU_LANES]);
-        for (int q = 0; q < BESIDE; q++) {
+            k[v] = cpu_load(&keys[d][key % PIECE + v * CPU_LANES]);
+        for (int q = 0; q < n_beside; q++) {
             const cpu_vec x = cpu_all(s->queries[query + q][d]);
             for (int v = 0; v < STRIP; v++)
                 sum[q][v] = cpu_fma(x, k[v], sum[q][v]);
         }
     }
-    for (int q = 0; q < BESIDE; q++)
+    for (int q = 0; q < n_beside; q++)
         for (int v = 0; v < STRIP; v++)
             cpu_store(&s->scores[query + q][key + v * CPU_LANES], sum[q][v]);
 }
@@ -73,6 +75,7 @@ static inline void weigh_strip(cpu_attention_scratch *s, int query, int n_beside
                                int end)
 {
     cpu_vec sum[BESIDE][STRIP];
+    const float(*values)[PIECE] = s->values[d / PIECE];
 
     for (int q = 0; q < n_beside; q++)
         for (int v = 0; v < STRIP; v++)
@@ -80,7 +83,7 @@ static inline void weigh_strip(cpu_attention_scratch *s, int query, int n_beside
     for (; key < end; key++) {
         cpu_vec value[STRIP];
         for (int v = 0; v < STRIP; v++)
-            value[v] = cpu_load(&s->values[key][d + v * CPU_LANES]);
+            value[v] = cpu_load(&values[key][d % PIECE + v * CPU_LANES]);
         for (int q = 0; q < n_beside; q++) {
             const cpu_vec p = cpu_all(s->scores[query + q][key]);
             for (int v = 0; v < STRIP; v++)
@@ -128,6 +131,29 @@ static void soften(cpu_attention_scratch *s, int query, int padded)
         sums[d] *= shrink;
 }
 
+/* The inner loops with their number of queries fixed, so that the sums stay in registers. */
+static void score(cpu_attention_scratch *s, int query, int beside, int key, int dim)
+{
+    if (beside > 2)
+        score_strip(s, query, BESIDE, key, dim);
+    else if (beside == 2)
+        score_strip(s, query, 2, key, dim);
+    else
+        score_strip(s, query, 1, key, dim);
+}
+
+static void weigh(cpu_attention_scratch *s, int query, int beside, int d, int together)
+{
+    if (beside == BESIDE)
+        weigh_strip(s, query, BESIDE, d, 0, together);
+    else if (beside == 2)
+        weigh_strip(s, query, 2, d, 0, together);
+    else
+        together = 0;
+    for (int q = 0; q < beside; q++)
+        weigh_strip(s, query + q, 1, d, together, s->seen[query + q]);
+}
+
 /* Takes one tile of keys and values, already in s, into queries `first` to `first + n`. */
 static void take_tile(const task *t, int first, int n)
 {
@@ -142,32 +168,43 @@ static void take_tile(const task *t, int first, int n)
             most = s->seen[query + q] > most ? s->seen[query + q] : most;
         }
         for (int key = 0; key < most; key += STRIP_LANES)
-            score_strip(s, query, key, dim);
+            score(s, query, beside, key, dim);
         for (int q = 0; q < beside; q++)
             soften(s, query + q, padded);
-        const int together = beside == BESIDE ? least : 0;
-        for (int d = 0; d < padded; d += STRIP_LANES) {
-            weigh_strip(s, query, BESIDE, d, 0, together);
-            for (int q = 0; q < beside; q++)
-                weigh_strip(s, query + q, 1, d, together, s->seen[query + q]);
-        }
+        for (int d = 0; d < padded; d += STRIP_LANES)
+            weigh(s, query, beside, d, least);
     }
 }
 
-static void take_key(const task *t, int place, int slot)
+static size_t cache_place(const task *t, int slot)
+{
+    const emc_attention_args *args = t->j->args;
+    const size_t page = (size_t)(slot / KEYS), position = (size_t)(slot % KEYS);
+
+    return ((page * (size_t)args->n_kv_heads + (size_t)t->kv_head) * KEYS + position) *
+           (size_t)args->head_dim;
+}
+
+/* Brings up to FOUR keys and values into s, as numbers `place` and on of the tile. */
+static void take_keys(const task *t, int place, const int *slots, int n)
 {
     const job *j = t->j;
-    const emc_attention_args *args = j->args;
-    const size_t dim = (size_t)args->head_dim, page = (size_t)(slot / KEYS);
-    const size_t at =
-        ((page * (size_t)args->n_kv_heads + (size_t)t->kv_head) * KEYS + (size_t)(slot % KEYS)) *
-        dim;
-    float key[CPU_HEAD_MAX];
+    const size_t dim = (size_t)j->args->head_dim;
+    float key[FOUR][CPU_HEAD_MAX];
 
-    cpu_widen(key, cpu_at(args->k_cache, j->dtype, at), j->dtype, dim);
-    for (size_t d = 0; d < dim; d++)
-        t->s->keys[d][place] = key[d];
-    cpu_widen(t->s->values[place], cpu_at(args->v_cache, j->dtype, at), j->dtype, dim);
+    for (int i = 0; i < n; i++) {
+        const size_t at = cache_place(t, slots[i]);
+        cpu_widen(key[i], cpu_at(j->args->k_cache, j->dtype, at), j->dtype, dim);
+        for (size_t d = 0; d < dim; d += PIECE)
+            cpu_widen(t->s->values[d / PIECE][place + i],
+                      cpu_at(j->args->v_cache, j->dtype, at + d), j->dtype,
+                      dim - d < PIECE ? dim - d : PIECE);
+    }
+    for (int i = n; i < FOUR; i++) /* scores that nobody will see */
+        memset(key[i], 0, dim * sizeof(float));
+    for (size_t d = 0; d < dim; d += 4)
+        cpu_transpose4(&t->s->keys[place / PIECE][d][place % PIECE], PIECE, &key[0][d],
+                       CPU_HEAD_MAX);
 }
 
 /* All keys of a segment that starts at page_table[first_page]; row i of the task sees
@@ -179,8 +216,12 @@ static void take_segment(const task *t, int first_page, int n, int step)
 
     for (int key0 = 0; key0 < last; key0 += KEYS) {
         const int slot0 = j->args->page_table[first_page + key0 / KEYS] * KEYS;
-        for (int key = 0; key < KEYS && key0 + key < last; key++)
-            take_key(t, key, slot0 + key);
+        for (int key = 0; key < KEYS && key0 + key < last; key += FOUR) {
+            const int slots[FOUR] = {slot0 + key, slot0 + key + 1, slot0 + key + 2,
+                                     slot0 + key + 3};
+            const int left = last - key0 - key;
+            take_keys(t, key, slots, left < FOUR ? left : FOUR);
+        }
         for (int i = 0; i < t->n_queries; i++) {
             const int seen = n + i / t->n_heads * step - key0;
             t->s->seen[i] = seen < 0 ? 0 : seen < KEYS ? seen : KEYS;
@@ -198,8 +239,8 @@ static void take_paths(const task *t)
         const int32_t *slots = args->path_slots + (size_t)row * EMC_MAX_PATH;
         if (n == 0)
             continue;
-        for (int key = 0; key < n; key++)
-            take_key(t, key, slots[key]);
+        for (int key = 0; key < n; key += FOUR)
+            take_keys(t, key, slots + key, n - key < FOUR ? n - key : FOUR);
         for (int head = 0; head < t->n_heads; head++)
             t->s->seen[i * t->n_heads + head] = n;
         take_tile(t, i * t->n_heads, t->n_heads);
@@ -316,7 +357,7 @@ emc_status cpu_attention(emc_device *dev, const emc_attention_args *args)
     j.n_head_blocks = cpu_items(j.group, j.heads);
     j.rows = CPU_QUERIES / j.heads;
     j.n_row_blocks = cpu_items(longest, j.rows);
-    j.padded = cpu_items(args->head_dim, PAD) * PAD;
+    j.padded = cpu_items(args->head_dim, PIECE) * PIECE;
     return cpu_pool_run(cpu_of(dev)->pool, run_task, &j,
                         args->n_items * args->n_kv_heads * j.n_head_blocks * j.n_row_blocks);
 }

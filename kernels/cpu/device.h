@@ -23,8 +23,8 @@ extern "C" {
 /* Query vectors, counted over rows and heads, that share the keys and values of a task. */
 #define CPU_QUERIES 64
 
-/* Values of a head, padded to whole vectors. */
-#define CPU_HEAD_MAX 256
+#define CPU_HEAD_MAX 256 /* values of a head */
+#define CPU_PIECE    64  /* keys or values that an inner loop takes side by side, at most */
 
 /* An unfinished log-sum-exp and argmax of one row over one slab of the vocabulary. */
 typedef struct {
@@ -36,8 +36,10 @@ typedef struct {
 
 typedef struct {
     float scores[CPU_QUERIES][EMC_PAGE_POSITIONS];
-    float keys[CPU_HEAD_MAX][EMC_PAGE_POSITIONS]; /* transposed */
-    float values[EMC_PAGE_POSITIONS][CPU_HEAD_MAX];
+    /* Keys transposed, 64 side by side; values in pieces of 64: what an inner loop walks over has
+     * no gaps, so that it fills every set of the cache. */
+    float keys[EMC_PAGE_POSITIONS / CPU_PIECE][CPU_HEAD_MAX][CPU_PIECE];
+    float values[CPU_HEAD_MAX / CPU_PIECE][EMC_PAGE_POSITIONS][CPU_PIECE];
     float queries[CPU_QUERIES][CPU_HEAD_MAX];
     float sums[CPU_QUERIES][CPU_HEAD_MAX];
     float max[CPU_QUERIES];

@@ -41,6 +41,29 @@ static inline cpu_vec cpu_all(float x)
     return x - zero;
 }
 
+/* Four rows of four values at `in`, written as four columns at `out`. */
+static inline void cpu_transpose4(float *out, size_t out_stride, const float *in, size_t in_stride)
+{
+#if defined(__clang__) || __GNUC__ >= 12
+    typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
+    const four a = *(const four *)in, b = *(const four *)(in + in_stride);
+    const four c = *(const four *)(in + 2 * in_stride), d = *(const four *)(in + 3 * in_stride);
+    const four ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+    const four ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+    const four cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+    const four cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+
+    *(four *)out = __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5);
+    *(four *)(out + out_stride) = __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7);
+    *(four *)(out + 2 * out_stride) = __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5);
+    *(four *)(out + 3 * out_stride) = __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7);
+#else
+    for (size_t i = 0; i < 4; i++)
+        for (size_t j = 0; j < 4; j++)
+            out[j * out_stride + i] = in[i * in_stride + j];
+#endif
+}
+
 /* a * b + c, with one rounding where the variant has the instruction. Contraction is off
  * everywhere else, so this is the only place where the two differ. */
 static inline cpu_vec cpu_fma(cpu_vec a, cpu_vec b, cpu_vec c)
