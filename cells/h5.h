@@ -72,6 +72,30 @@ emc_status cells_h5_names(hid_t group, cells_strings *names, const char *path);
 const char *cells_h5_type_name(hid_t dataset);
 H5T_class_t cells_h5_class(hid_t dataset);
 
+/* The entries of a one-dimensional dataset, or of one member of a compound one. */
+typedef struct {
+    hid_t dataset; /* the caller's */
+    hid_t type;    /* of an entry, in the file */
+    const char *member;
+    const char *path;
+} cells_h5_values;
+
+/* member NULL: the dataset itself. Close it in any case. */
+emc_status cells_h5_values_open(cells_h5_values *from, hid_t dataset, const char *member,
+                                const char *path);
+void cells_h5_values_close(cells_h5_values *from);
+
+/* How many there are; EMC_ERR_FORMAT when not n (n < 0: any number). */
+emc_status cells_h5_values_count(hsize_t *length, const cells_h5_values *from, int64_t n);
+
+/* Strings as they are; numbers and booleans as pandas prints them. */
+emc_status cells_h5_values_text(cells_strings *out, size_t *n_out, const cells_h5_values *from,
+                                int64_t n);
+
+/* Codes below n_categories; *out is the caller's to free, also on failure. */
+emc_status cells_h5_values_codes(int32_t **out, size_t *n_out, size_t n_categories,
+                                 const cells_h5_values *from, int64_t n);
+
 /* A column of a data frame in any of its encodings, as text. n < 0: any length. */
 emc_status cells_h5_column(cells_column *out, hid_t frame, const char *name, int64_t n,
                            const char *path);
@@ -82,6 +106,21 @@ emc_status cells_h5_column(cells_column *out, hid_t frame, const char *name, int
 emc_status cells_h5_frame_index(cells_column *out, char **name, hid_t frame, const char *path);
 emc_status cells_h5_frame_columns(cells_strings *names, hid_t frame, const char *path);
 bool cells_h5_frame_has(hid_t frame, const char *name);
+
+/* "a, b, c" for a message, at most 20 of them; the columns of a frame without its index. */
+emc_status cells_h5_list(emc_text *text, const cells_strings *names);
+emc_status cells_h5_list_columns(emc_text *text, hid_t frame, const char *index, const char *path);
+
+/* The frame that names the columns of the matrix; for raw also the file's main one, which is asked
+ * for columns that raw/var lacks when it lists the same genes. */
+typedef struct {
+    hid_t var;
+    hid_t other;      /* -1 when there is none */
+    const char *name; /* "var", "raw/var" */
+} cells_h5_gene_frames;
+
+/* Gene names by the rule of emc_cells_options.gene_symbols. */
+emc_status cells_h5_genes(cells_file *file, const cells_h5_gene_frames *frames, const char *wanted);
 
 /* The values of one matrix: a group (CSR, CSC) or a dataset (dense). Fills file->ops, source and
  * the matrix line; takes over `object`. n_cells and n_genes must be what it holds. */

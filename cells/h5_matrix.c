@@ -189,7 +189,9 @@ static int64_t dense_fit(const void *source, int64_t first, int64_t max_rows, si
 {
     const h5_matrix *matrix = source;
     const int64_t chunk_rows = (int64_t)matrix->chunk_rows;
-    int64_t n = (int64_t)(max_bytes / ((size_t)matrix->n_genes * sizeof(double)));
+    /* The band, and its values again where none of them is zero. */
+    const size_t row_bytes = (size_t)matrix->n_genes * (2 * sizeof(double) + sizeof(int32_t));
+    int64_t n = (int64_t)(max_bytes / row_bytes);
 
     if (n > max_rows)
         n = max_rows;

@@ -8,31 +8,12 @@
 #include "cells/genes.h"
 #include "cells/h5.h"
 
-/* Columns that hold symbols beside Ensembl ids, the most usual first; case does not matter. */
-static const char *const symbol_columns[] = {
-    "feature_name", "gene_symbols", "gene_symbol",     "gene_name",  "gene_names", "symbol",
-    "symbols",      "hgnc_symbol",  "gene_short_name", "genesymbol", "gene",       "genes",
-    "features",     "name",
-};
-
 /* The matrix that was asked for and the frame that names its columns. */
 typedef struct {
     hid_t matrix;
-    hid_t var;
     char *matrix_name; /* "X", "raw/X", "layers/counts" */
-    const char *var_name;
+    cells_h5_gene_frames genes;
 } h5ad_choice;
-
-/* "a, b, c", at most 20 of them. */
-static emc_status list_names(emc_text *text, const cells_strings *names)
-{
-    for (size_t i = 0; i < names->n; i++) {
-        if (i == 20)
-            return emc_text_addf(text, ", and %zu more", names->n - i);
-        EMC_TRY(emc_text_addf(text, "%s%s", i ? ", " : "", cells_strings_at(names, i)));
-    }
-    return EMC_OK;
-}
 
 /* What else the file offers: "raw", the layers. Empty when there is nothing. */
 static emc_status list_matrices(emc_text *text, hid_t root, const char *path)
@@ -50,7 +31,7 @@ static emc_status list_matrices(emc_text *text, hid_t root, const char *path)
     if (status == EMC_OK && layers >= 0)
         status = cells_h5_names(layers, &names, path);
     if (status == EMC_OK)
-        status = list_names(text, &names);
+        status = cells_h5_list(text, &names);
     cells_h5_close(layers);
     cells_strings_free(&names);
     return status;
@@ -81,11 +62,12 @@ static emc_status choose_raw(h5ad_choice *choice, hid_t root, const char *path)
     emc_status status;
     hid_t raw;
 
-    choice->var_name = "raw/var";
+    choice->genes.name = "raw/var";
     EMC_TRY(emc_copy_string(&choice->matrix_name, "raw/X"));
+    EMC_TRY(cells_h5_open(&choice->genes.other, root, "var", path));
     if (cells_h5_has(root, "raw.X")) { /* before anndata 0.7 */
         EMC_TRY(cells_h5_open(&choice->matrix, root, "raw.X", path));
-        return cells_h5_open(&choice->var, root, "raw.var", path);
+        return cells_h5_open(&choice->genes.var, root, "raw.var", path);
     }
     if (!cells_h5_has(root, "raw"))
         return no_such_matrix(root, "raw", path);
@@ -96,7 +78,7 @@ static emc_status choose_raw(h5ad_choice *choice, hid_t root, const char *path)
     }
     status = cells_h5_open(&choice->matrix, raw, "X", path);
     if (status == EMC_OK)
-        status = cells_h5_open(&choice->var, raw, "var", path);
+        status = cells_h5_open(&choice->genes.var, raw, "var", path);
     cells_h5_close(raw);
     return status;
 }
@@ -131,7 +113,7 @@ static emc_status choose_matrix(h5ad_choice *choice, hid_t root, const char *lay
     }
     if (layer && strcmp(layer, "raw") == 0)
         return choose_raw(choice, root, path);
-    choice->var_name = "var";
+    choice->genes.name = "var";
     if (!layer || strcmp(layer, "X") == 0) {
         if (!cells_h5_has(root, "X"))
             return no_such_matrix(root, "X", path);
@@ -142,132 +124,7 @@ static emc_status choose_matrix(h5ad_choice *choice, hid_t root, const char *lay
             layer += 7;
         EMC_TRY(choose_layer(choice, root, layer, path));
     }
-    return cells_h5_open(&choice->var, root, "var", path);
-}
-
-/* The text columns among those of a frame, as advice. */
-static emc_status list_columns(emc_text *text, hid_t var, const char *index, const char *path)
-{
-    cells_strings all = {0}, shown = {0};
-    emc_status status = cells_h5_frame_columns(&all, var, path);
-
-    for (size_t i = 0; status == EMC_OK && i < all.n; i++) {
-        const char *name = cells_strings_at(&all, i);
-        if (strcmp(name, index) != 0 && strcmp(name, "__categories") != 0)
-            status = cells_strings_add(&shown, name, strlen(name), path);
-    }
-    if (status == EMC_OK)
-        status = shown.n ? list_names(text, &shown) : emc_text_add_string(text, "none");
-    cells_strings_free(&all);
-    cells_strings_free(&shown);
-    return status;
-}
-
-/* The first of symbol_columns that the frame has, or NULL. *spelled is the frame's own spelling. */
-static emc_status find_symbol_column(char **spelled, hid_t var, const char *index, const char *path)
-{
-    cells_strings names = {0};
-    emc_status status = cells_h5_frame_columns(&names, var, path);
-
-    *spelled = NULL;
-    for (size_t c = 0; status == EMC_OK && !*spelled && c < EMC_COUNT(symbol_columns); c++)
-        for (size_t i = 0; status == EMC_OK && !*spelled && i < names.n; i++) {
-            const char *name = cells_strings_at(&names, i);
-            if (strcasecmp(name, symbol_columns[c]) == 0 && strcmp(name, index) != 0)
-                status = emc_copy_string(spelled, name);
-        }
-    cells_strings_free(&names);
-    return status;
-}
-
-/* The column with each missing or empty symbol replaced by the id of that gene. */
-static emc_status take_symbols(cells_file *file, hid_t var, const char *column)
-{
-    cells_column symbols = {0};
-    emc_status status = cells_h5_column(&symbols, var, column, file->n_genes, file->path);
-
-    if (status == EMC_OK) {
-        file->gene_ids = file->gene_names;
-        file->gene_names = (cells_column){.n = (size_t)file->n_genes};
-    }
-    for (int i = 0; status == EMC_OK && i < file->n_genes; i++) {
-        const char *name = cells_column_at(&symbols, (size_t)i);
-        if (!name || !*name)
-            name = cells_column_at(&file->gene_ids, (size_t)i);
-        status = cells_strings_add(&file->gene_names.values, name ? name : "",
-                                   name ? strlen(name) : 0, file->path);
-    }
-    file->from_symbols = true;
-    cells_column_free(&symbols);
-    return status;
-}
-
-static emc_status no_symbols(const cells_file *file, const h5ad_choice *choice, const char *index,
-                             const char *what)
-{
-    emc_text columns = {0};
-    emc_status status = list_columns(&columns, choice->var, index, file->path);
-
-    if (status == EMC_OK)
-        status = emc_fail(EMC_ERR_FORMAT,
-                          "%s: the index of %s holds %s and no column of symbols was found; name "
-                          "one with --gene-symbols (columns: %s), or take the index as it is with "
-                          "--gene-symbols index",
-                          file->path, choice->var_name, what, columns.bytes);
-    emc_text_free(&columns);
-    return status;
-}
-
-/* Gene names by the rule of emc_cells_options.gene_symbols. */
-static emc_status read_genes(cells_file *file, const h5ad_choice *choice, const char *wanted)
-{
-    emc_status status;
-    char *index = NULL, *column = NULL;
-
-    status = cells_h5_frame_index(&file->gene_names, &index, choice->var, file->path);
-    if (status != EMC_OK)
-        goto done;
-    file->n_genes = (int)file->gene_names.n;
-    if (wanted && strcmp(wanted, "index") != 0) {
-        if (strcmp(wanted, index) == 0) {
-            status = emc_text_addf(&file->names, "the index of %s", choice->var_name);
-        } else if (!cells_h5_frame_has(choice->var, wanted)) {
-            emc_text columns = {0};
-            status = list_columns(&columns, choice->var, index, file->path);
-            if (status == EMC_OK)
-                status = emc_fail(EMC_ERR_USAGE, "%s: %s has no column \"%s\"; it has: %s",
-                                  file->path, choice->var_name, wanted, columns.bytes);
-            emc_text_free(&columns);
-        } else {
-            status = take_symbols(file, choice->var, wanted);
-            if (status == EMC_OK)
-                status = emc_text_addf(&file->names, "%s column %s", choice->var_name, wanted);
-        }
-        goto done;
-    }
-    const cells_name_kind kind =
-        wanted ? CELLS_NAMES_SYMBOLS : cells_name_kind_of(&file->gene_names);
-    if (kind == CELLS_NAMES_SYMBOLS) {
-        status = emc_text_addf(&file->names, "the index of %s", choice->var_name);
-        goto done;
-    }
-    const char *what = kind == CELLS_NAMES_ENSEMBL ? "Ensembl ids" : "only numbers";
-    status = find_symbol_column(&column, choice->var, index, file->path);
-    if (status == EMC_OK && file->n_genes > 0) {
-        if (column)
-            status = take_symbols(file, choice->var, column);
-        if (status == EMC_OK &&
-            (!column || cells_name_kind_of(&file->gene_names) != CELLS_NAMES_SYMBOLS))
-            status = no_symbols(file, choice, index, what);
-    }
-    if (status == EMC_OK && column)
-        status = emc_text_addf(&file->names, "%s column %s, as the index holds %s",
-                               choice->var_name, column, what);
-
-done:
-    free(index);
-    free(column);
-    return status;
+    return cells_h5_open(&choice->genes.var, root, "var", path);
 }
 
 static emc_status read_obs(cells_file *file, hid_t root, const emc_cells_options *options)
@@ -283,7 +140,7 @@ static emc_status read_obs(cells_file *file, hid_t root, const emc_cells_options
         const char *name = options->obs_columns[i];
         if (!cells_h5_frame_has(obs, name)) {
             emc_text columns = {0};
-            status = list_columns(&columns, obs, index, file->path);
+            status = cells_h5_list_columns(&columns, obs, index, file->path);
             if (status == EMC_OK)
                 status = emc_fail(EMC_ERR_USAGE, "%s: obs has no column \"%s\"; it has: %s",
                                   file->path, name, columns.bytes);
@@ -315,13 +172,13 @@ static emc_status advise(cells_file *file, hid_t root)
 
 static emc_status h5ad_read_frame(cells_file *file, hid_t root, const emc_cells_options *options)
 {
-    h5ad_choice choice = {.matrix = -1, .var = -1};
+    h5ad_choice choice = {.matrix = -1, .genes = {.var = -1, .other = -1}};
     emc_status status = choose_matrix(&choice, root, options->layer, file->path);
 
     if (status == EMC_OK)
         status = read_obs(file, root, options);
     if (status == EMC_OK)
-        status = read_genes(file, &choice, options->gene_symbols);
+        status = cells_h5_genes(file, &choice.genes, options->gene_symbols);
     if (status == EMC_OK)
         status = advise(file, root);
     if (status == EMC_OK && file->n_cells > 0 && file->n_genes > 0) {
@@ -329,7 +186,8 @@ static emc_status h5ad_read_frame(cells_file *file, hid_t root, const emc_cells_
         choice.matrix = -1;
     }
     cells_h5_close(choice.matrix);
-    cells_h5_close(choice.var);
+    cells_h5_close(choice.genes.var);
+    cells_h5_close(choice.genes.other);
     free(choice.matrix_name);
     return status;
 }

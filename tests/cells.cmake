@@ -6,7 +6,9 @@ foreach(subject read text genes rank result)
   emt_add_test(NAME test_cells_${subject} SOURCES test_cells_${subject}.c
                LINKS emc_cells emc_base ZLIB::ZLIB)
 endforeach()
-# Breaks good files on purpose, for which it needs the HDF5 library itself.
-emt_add_test(NAME test_cells_bad SOURCES test_cells_bad.c
-             LINKS emc_cells emc_base ${HDF5_C_LIBRARIES})
-target_include_directories(test_cells_bad SYSTEM PRIVATE ${HDF5_INCLUDE_DIRS})
+# These break good files on purpose, for which they need the HDF5 library itself.
+foreach(subject bad bad_frame bad_matrix)
+  emt_add_test(NAME test_cells_${subject} SOURCES test_cells_${subject}.c cells_break.c
+               LINKS emc_cells emc_base ${HDF5_C_LIBRARIES})
+  target_include_directories(test_cells_${subject} SYSTEM PRIVATE ${HDF5_INCLUDE_DIRS})
+endforeach()

@@ -137,6 +137,8 @@ def ensembl():
                         "Feature_Name": pd.Categorical(symbols),
                         "plain": [f"P{i}" for i in range(12)]}, index=ids)
     a = ad.AnnData(sp.csr_matrix(x.astype(np.float32)), obs=pd.DataFrame(index=CELLS), var=var)
+    # raw without columns of its own: those of var serve, as the genes are the same.
+    a.raw = ad.AnnData(sp.csr_matrix(2 * x), obs=a.obs, var=pd.DataFrame(index=ids))
     a.write_h5ad(HERE / "ensembl.h5ad", compression="gzip")
     names = [s if s else i for s, i in zip(symbols, ids)]
     summed = x.copy()
@@ -144,6 +146,10 @@ def ensembl():
     summed[:, 3] = 0
     case("ensembl.h5ad", summed, CELLS, names, "var column Feature_Name, as the index holds Ensembl",
          ids=ids)
+    case("ensembl.h5ad", 2 * summed, CELLS, names, "names from var column Feature_Name, as",
+         ids=ids, layer="raw")
+    case("ensembl.h5ad", 2 * x, CELLS, var["plain"], "names from var column plain", ids=ids,
+         layer="raw", gene_symbols="plain")
     case("ensembl.h5ad", x, CELLS, ids, "the index of var", gene_symbols="index")
     case("ensembl.h5ad", x, CELLS, var["plain"], "var column plain", gene_symbols="plain", ids=ids)
 
@@ -200,6 +206,28 @@ def write_space_padded(group, name, values, n):
     create.set_obj_track_times(False)  # the same bytes every time
     d = h5py.h5d.create(group.id, name.encode(), kind, h5py.h5s.create_simple(data.shape), create)
     d.write(h5py.h5s.ALL, h5py.h5s.ALL, data, kind)
+
+
+def ancient():
+    """As before anndata 0.7: frames are compound datasets, categories lie in uns."""
+    x = counts(20)
+    text = h5py.string_dtype()
+    with h5py.File(HERE / "ancient.h5ad", "w") as f:
+        f["X"] = x.astype(np.float32)
+        obs = np.zeros(7, dtype=[("index", "S20"), ("label", "i1"), ("n", "<i4"), ("share", "<f4")])
+        obs["index"] = [c.encode() for c in CELLS]
+        obs["label"] = [0, 2, -1, 0, 1, 2, 0]
+        obs["n"] = range(7)
+        obs["share"] = [0.5, 0.1, 0, 1, 2, 3, 4]
+        f["obs"] = obs
+        var = np.zeros(12, dtype=[("index", text), ("mean", "<f8")])
+        var["index"] = GENES
+        f["var"] = var
+        f.create_dataset("uns/label_categories", data=np.array(["EPI", "PrE", "TE"], dtype=object),
+                         dtype=text)
+    case("ancient.h5ad", x, CELLS, GENES, "X (dense, float32)",
+         obs={"label": ["EPI", "TE", None, "EPI", "PrE", "TE", "EPI"],
+              "n": [str(i) for i in range(7)], "share": ["0.5", "0.1", "0", "1", "2", "3", "4"]})
 
 
 def odd():
@@ -279,6 +307,8 @@ REAL = [
     ("formats_h5ad/anndataR_example.h5ad", "dense_counts", []),
     ("formats_h5ad/anndataR_example.h5ad", "dense_X", []),
     ("formats_h5ad/scanpy_pbmc68k_reduced.h5ad", "raw", ["bulk_labels"]),
+    ("formats_h5ad/anndata_v0.5.0.h5ad", "raw", ["bulk_labels", "n_genes", "phase"]),
+    ("formats_h5ad/anndata_v0.5.0.h5ad", "negative", []),
     ("formats_h5ad/scanpy_t-cells.h5ad", "raw_counts", ["cell_type"]),
     ("formats_h5ad/scp_test.h5ad", None, []),
     ("formats_h5ad/scp_anndata_test.h5ad", None, ["donor_id"]),
@@ -352,6 +382,7 @@ def main():
     csc_raw_dense()
     ensembl()
     old()
+    ancient()
     odd()
     lzf()
     write("expected.json", cases)
