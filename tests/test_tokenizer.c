@@ -118,6 +118,7 @@ static void test_made_by_hand(void **state)
     static const char *const keys[] = {"ab", "bc", "abc"};
     emc_tokenizer tok = {0};
     emc_ids ids = {0};
+    emc_text text = {0};
 
     (void)state;
     EMT_OK(emc_unicode_open(&tok.unicode));
@@ -142,6 +143,7 @@ static void test_made_by_hand(void **state)
     EMT_OK(emc_vocab_add_added(&tok, "<a>", 3, 300, true, "test"));
     EMT_OK(emc_vocab_add_added(&tok, "<a>b", 4, 301, false, "test"));
     EMT_OK(emc_vocab_add_added(&tok, "<", 1, '<', false, "test"));
+    EMT_OK(emc_vocab_add_added(&tok, "\u0120x", 3, 302, false, "test"));
     EMT_OK(emc_vocab_finish(&tok));
     EMT_OK(emc_tokenizer_encode(&tok, "abc", 3, 0, &ids));
     check_ids("abc", &ids, (const int32_t[]){'a', 257}, 2);
@@ -157,7 +159,15 @@ static void test_made_by_hand(void **state)
     EMT_OK(emc_tokenizer_encode_trusted(&tok, "<a>b", 4, (emc_byte_range[]){{0, 3}}, 1, &ids));
     check_ids("<a>b", &ids, (const int32_t[]){300, 'b'}, 2);
 
+    /* As in the reference, an added token of the byte alphabet decodes as if it were bytes. */
+    emc_ids_clear(&ids);
+    EMT_OK(emc_tokenizer_encode(&tok, "a\u0120x", 4, EMC_TOKENS_ADDED, &ids));
+    check_ids("a\u0120x", &ids, (const int32_t[]){'a', 302}, 2);
+    EMT_OK(emc_tokenizer_decode(&tok, ids.ids, ids.n, false, &text));
+    assert_string_equal(text.bytes, "a x");
+
     emc_ids_free(&ids);
+    emc_text_free(&text);
     emc_unicode_close(tok.unicode);
     emc_bpe_close(tok.bpe);
     emc_str_map_close(tok.pieces);
