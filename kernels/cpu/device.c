@@ -21,18 +21,36 @@ typedef struct {
     void (*fill)(emc_ops *ops);
 } variant;
 
-static variant pick_variant(void)
+/* The best first. */
+static const variant variants[] = {
+#ifdef EMC_CPU_X86_VARIANTS
+    {"avx512", cpu_fill_avx512},
+    {"avx2", cpu_fill_avx2},
+#endif
+    {"base", cpu_fill_base},
+};
+
+static bool runs_here(const char *name)
 {
 #ifdef EMC_CPU_X86_VARIANTS
     __builtin_cpu_init();
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
-        return (variant){"avx512", cpu_fill_avx512};
-    if (avx2)
-        return (variant){"avx2", cpu_fill_avx2};
+    if (strcmp(name, "avx512") == 0)
+        return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+    if (strcmp(name, "avx2") == 0)
+        return avx2;
 #endif
-    return (variant){"base", cpu_fill_base};
+    return strcmp(name, "base") == 0;
+}
+
+/* The named variant, or the best one for NULL; NULL when this machine lacks it. */
+static const variant *find_variant(const char *name)
+{
+    for (size_t i = 0; i < EMC_COUNT(variants); i++)
+        if ((!name || strcmp(name, variants[i].name) == 0) && runs_here(variants[i].name))
+            return &variants[i];
+    return NULL;
 }
 
 emc_status cpu_alloc(void **out, size_t n_bytes, const char *what)
@@ -143,9 +161,8 @@ static int usable_cores(void)
     return CPU_COUNT(&set);
 }
 
-static emc_status fill_device(cpu_device *cpu, int n_threads)
+static emc_status fill_device(cpu_device *cpu, int n_threads, const variant *chosen)
 {
-    const variant chosen = pick_variant();
     char products[64];
     void *memory;
 
@@ -159,7 +176,7 @@ static emc_status fill_device(cpu_device *cpu, int n_threads)
                          .matrix_close = cpu_matrix_close,
                          .lora_open = cpu_lora_open,
                          .lora_close = cpu_lora_close};
-    chosen.fill(&cpu->ops);
+    chosen->fill(&cpu->ops);
     cpu->device.ops = &cpu->ops;
     EMC_TRY(cpu_pool_open(&cpu->pool, n_threads, cpu_gemm_start_worker));
     EMC_TRY(cpu_gemm_open(&cpu->gemm, n_threads));
@@ -175,12 +192,18 @@ static emc_status fill_device(cpu_device *cpu, int n_threads)
     cpu_gemm_describe(products, sizeof products);
     snprintf(cpu->device.description, sizeof cpu->device.description,
              "cpu, %s products by %s, %s loops, %d thread%s", emc_dtype_name(cpu->product),
-             products, chosen.name, n_threads, n_threads == 1 ? "" : "s");
+             products, chosen->name, n_threads, n_threads == 1 ? "" : "s");
     return EMC_OK;
 }
 
 emc_status emc_cpu_open(emc_device **out, const emc_cpu_options *options)
 {
+    return cpu_open_variant(out, options, NULL);
+}
+
+emc_status cpu_open_variant(emc_device **out, const emc_cpu_options *options, const char *name)
+{
+    const variant *chosen = find_variant(name);
     const int n_threads = options->n_threads ? options->n_threads : usable_cores();
     cpu_device *cpu = NULL;
 
@@ -189,9 +212,11 @@ emc_status emc_cpu_open(emc_device **out, const emc_cpu_options *options)
         return emc_fail(EMC_ERR_ARG, "cpu: dtype %d, need F32 or BF16", (int)options->dtype);
     if (n_threads < 0 || n_threads > CPU_MAX_THREADS)
         return emc_fail(EMC_ERR_ARG, "cpu: n_threads=%d, need 0 to %d", n_threads, CPU_MAX_THREADS);
+    if (!chosen)
+        return emc_fail(EMC_ERR_DEVICE, "cpu: this machine cannot run the %s loops", name);
     EMC_TRY(emc_alloc(&cpu, 1, sizeof *cpu, "the CPU device"));
     cpu->device.dtype = options->dtype;
-    const emc_status status = fill_device(cpu, n_threads);
+    const emc_status status = fill_device(cpu, n_threads, chosen);
     if (status != EMC_OK) {
         device_close(&cpu->device);
         return status;

@@ -1,6 +1,7 @@
 #pragma once
 /* What the operations of a CPU device share: the device itself, weights, scratch, limits. */
 
+#include "kernels/cpu.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/pool.h"
 #include "kernels/cpu/variant.h"
@@ -91,6 +92,10 @@ struct emc_lora {
     float *b;            /* [rank, n + CPU_BLOCK]: transposed, so that columns lie side by side */
     float *column_scale; /* [n + CPU_BLOCK] or NULL */
 };
+
+/* As emc_cpu_open, with the loops of a named variant ("avx512", "avx2", "base") or of the best one
+ * for NULL. EMC_ERR_DEVICE: this machine cannot run them. */
+emc_status cpu_open_variant(emc_device **out, const emc_cpu_options *options, const char *name);
 
 static inline cpu_device *cpu_of(emc_device *dev)
 {
