@@ -124,7 +124,9 @@ typedef struct {
                                 the model's own numbers are */
     const int32_t *ids;      /* EMC_ASK_GENERATE: what was generated, the eos not included */
     int n_ids;
-    bool ended; /* EMC_ASK_GENERATE: by an eos, not by max_tokens */
+    bool ended;  /* EMC_ASK_GENERATE: by an eos, not by max_tokens */
+    bool finite; /* false: the model gave NaN or infinity for this prompt, as broken weights do;
+                    then the rest means nothing, and generation stopped there */
 } emc_answer;
 
 /* True when a submit would be refused for want of room; poll until it is not. */

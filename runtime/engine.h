@@ -31,6 +31,7 @@ typedef struct {
     int n_generated; /* EMC_ASK_GENERATE */
     int max_tokens;
     bool ended;
+    bool finite;    /* no NaN or infinity came from the model */
     int own_done;   /* own rows whose K and V are stored: prompt, then generated */
     int nodes_done; /* inner nodes that were read */
     int own_taken;  /* of those, in the step being made */

@@ -83,6 +83,7 @@ static emc_status set_up(emc_engine *engine, emc_sequence *sequence, const emc_r
     sequence->n_generated = 0;
     sequence->max_tokens = n_answer;
     sequence->ended = false;
+    sequence->finite = true;
     sequence->own_done = sequence->nodes_done = 0;
     sequence->own_taken = sequence->nodes_taken = 0;
     emc_sequence_count_pages(sequence, engine->choices);
@@ -135,7 +136,8 @@ emc_status emc_engine_poll(emc_engine *engine, emc_answer *answer, bool *got)
     *answer = (emc_answer){.ticket = sequence->ticket,
                            .ask = sequence->ask,
                            .n_prompt = sequence->n_prompt,
-                           .ended = sequence->ended};
+                           .ended = sequence->ended,
+                           .finite = sequence->finite};
     if (sequence->ask == EMC_ASK_CHOICES) {
         answer->log_probs = sequence->log_probs;
     } else {

@@ -11,6 +11,7 @@
  * keys alone.
  */
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 #include "runtime/engine.h"
@@ -223,15 +224,21 @@ static void take_choice_logits(emc_engine *engine, const emc_reader *reader, int
     const emc_choice_node *node = &engine->choices->nodes[reader->node];
     const float *logits = host->wanted_logits + host->wanted_begin[r];
 
-    for (int i = 0; i < node->n_children; i++)
+    for (int i = 0; i < node->n_children; i++) {
+        reader->sequence->finite = reader->sequence->finite && isfinite(logits[i]);
         reader->sequence->edges[node->first_child + i] =
             (double)logits[i] - (double)host->log_sums[r];
+    }
 }
 
 static void take_token(emc_engine *engine, emc_sequence *sequence, int32_t token)
 {
     const emc_model_info *info = &engine->model->info;
 
+    /* Where every logit is NaN none is the best. */
+    sequence->finite = sequence->finite && token >= 0 && token < engine->options.n_ids;
+    if (!sequence->finite)
+        return;
     for (int i = 0; i < info->n_eos; i++)
         sequence->ended = sequence->ended || token == info->eos[i];
     if (!sequence->ended)
@@ -241,7 +248,8 @@ static void take_token(emc_engine *engine, emc_sequence *sequence, int32_t token
 static bool is_finished(const emc_engine *engine, const emc_sequence *sequence)
 {
     if (sequence->ask == EMC_ASK_GENERATE)
-        return sequence->ended || sequence->n_generated == sequence->max_tokens;
+        return sequence->ended || !sequence->finite ||
+               sequence->n_generated == sequence->max_tokens;
     return sequence->own_done == sequence->n_own &&
            sequence->nodes_done == engine->choices->n_inner;
 }
@@ -266,6 +274,8 @@ static void take_results(emc_engine *engine)
     for (int r = 0; r < engine->step->n_readers; r++) {
         const emc_reader *reader = &engine->readers[r];
 
+        reader->sequence->finite =
+            reader->sequence->finite && isfinite(engine->step->host.log_sums[r]);
         if (reader->sequence->ask == EMC_ASK_CHOICES)
             take_choice_logits(engine, reader, r);
         else

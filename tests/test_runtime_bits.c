@@ -124,18 +124,22 @@ static void make_workload(workload *w, int vocab, uint64_t seed)
         common[i] = (int32_t)(emt_random(&random) % (uint64_t)vocab);
     draw_choices(&w->choices, vocab, N_CHOICES, &random);
     for (int r = 0; r < N_REQUESTS; r++) {
-        /* The first is long enough to take a prefix from. */
-        const int n = r == 0 ? 200 : 1 + (int)(emt_random(&random) % (r % 4 == 0 ? 300 : 140));
+        /* The first is long enough to take a prefix from; the third is one token and then, a
+         * token a step, more than a page. */
+        const int n = r == 0   ? 200
+                      : r == 2 ? 1
+                               : 1 + (int)(emt_random(&random) % (r % 4 == 0 ? 300 : 140));
 
         w->ids[r] = malloc((size_t)n * sizeof(int32_t));
         for (int i = 0; i < n; i++)
             w->ids[r][i] = r % 2 == 0 && i < 100 ? common[i]
                                                  : (int32_t)(emt_random(&random) % (uint64_t)vocab);
-        w->requests[r] = (emc_request){.ticket = r,
-                                       .ids = w->ids[r],
-                                       .n_ids = n,
-                                       .ask = r % 3 == 2 ? EMC_ASK_GENERATE : EMC_ASK_CHOICES,
-                                       .max_tokens = 1 + (int)(emt_random(&random) % 12)};
+        w->requests[r] =
+            (emc_request){.ticket = r,
+                          .ids = w->ids[r],
+                          .n_ids = n,
+                          .ask = r % 3 == 2 ? EMC_ASK_GENERATE : EMC_ASK_CHOICES,
+                          .max_tokens = r == 2 ? 150 : 1 + (int)(emt_random(&random) % 12)};
     }
 }
 
@@ -182,6 +186,8 @@ static void packed_and_cached_logits_are_those_of_one_pass(void **state)
 {
     const emc_engine_options options = {.max_num_batched_tokens = 256};
 
+    int longest = 0;
+
     (void)state;
     for (size_t i = 0; i < EMC_COUNT(cases); i++) {
         kept_answer answers[N_REQUESTS];
@@ -221,6 +227,7 @@ static void packed_and_cached_logits_are_those_of_one_pass(void **state)
             free(want);
         }
         assert_int_equal(n_compared, n_expected);
+        longest = answers[2].n_ids > longest ? answers[2].n_ids : longest;
         packed->dev->ops = recording;
         stop_recording(packed);
         free_answers(answers, N_REQUESTS);
@@ -230,6 +237,7 @@ static void packed_and_cached_logits_are_those_of_one_pass(void **state)
         emc_model_close(model);
         case_close(&c);
     }
+    assert_int_equal(longest, 150); /* at least one went on over the edge of a page */
 }
 
 /* --- Answers ------------------------------------------------------------------------------- */

@@ -4,6 +4,7 @@
  */
 #include "emt.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
@@ -359,6 +360,58 @@ static void failed_step_can_be_repeated(void **state)
     tear_down(&f);
 }
 
+/* A model that gives NaN, as one with broken weights does: each answer says so, and the engine goes
+ * on. Here every third head. */
+static int nan_in;
+
+static emc_status nan_head(emc_device *dev, const emc_head_args *args)
+{
+    EMC_TRY(real_ops->head(dev, args));
+    if (nan_in++ % 3 != 2)
+        return EMC_OK;
+    for (int r = 0; r < args->rows; r++) {
+        const float nan_value = nanf("");
+        const int32_t none = -1;
+
+        EMC_TRY(dev->ops->upload(dev, args->log_sum + r, &nan_value, sizeof nan_value));
+        EMC_TRY(dev->ops->upload(dev, args->best + r, &none, sizeof none));
+    }
+    return EMC_OK;
+}
+
+static void nan_is_told(void **state)
+{
+    int n_answers[2][2] = {{0}}; /* [ask][finite] */
+    emc_ops ops;
+    fixture f;
+
+    (void)state;
+    set_up(&f, "group2", EMC_DTYPE_FLOAT32, NULL);
+    real_ops = f.model->dev->ops;
+    ops = *real_ops;
+    ops.head = nan_head;
+    f.model->dev->ops = &ops;
+    nan_in = 0;
+    for (int i = 0; i < 12; i++) {
+        const emc_request request = {
+            .ids = f.c.ids[2], .n_ids = 20, .ask = (emc_ask)(i % 2), .max_tokens = 1 + i % 5};
+        emc_answer answer;
+        bool got;
+
+        EMT_OK(emc_engine_submit(f.engine, &request));
+        EMT_OK(emc_engine_poll(f.engine, &answer, &got));
+        assert_true(got);
+        n_answers[answer.ask][answer.finite]++;
+        assert_false(answer.ended && !answer.finite);
+        check_pages(f.engine);
+    }
+    for (int ask = 0; ask < 2; ask++)
+        for (int finite = 0; finite < 2; finite++)
+            assert_true(n_answers[ask][finite] > 0);
+    f.model->dev->ops = real_ops;
+    tear_down(&f);
+}
+
 /* A product whose rows depend on their place is found when the engine is opened. */
 static int shifted_row;
 
@@ -503,6 +556,7 @@ int main(void)
                                        cmocka_unit_test(stats_count_rows),
                                        cmocka_unit_test(room_grows_at_submit),
                                        cmocka_unit_test(failed_step_can_be_repeated),
+                                       cmocka_unit_test(nan_is_told),
                                        cmocka_unit_test(self_check_finds_a_shifting_product),
                                        cmocka_unit_test(bad_requests_are_refused),
                                        cmocka_unit_test(bad_options_are_refused)};
