@@ -315,6 +315,40 @@ static void across_the_buffer(void **state)
     free(text);
 }
 
+/* Decimals of every length, with and without exponent, are rounded as the C library rounds them. */
+static void decimals(void **state)
+{
+    static char text[200000];
+    static double want[4000];
+    size_t n = (size_t)sprintf(text, "gene,c1");
+    uint64_t random = 5;
+    emc_cells *cells;
+    emc_cell_block block;
+
+    (void)state;
+    for (int i = 0; i < 4000; i++) {
+        char number[40];
+        const int digits = 1 + (int)(emt_random(&random) % 20);
+        const int point = (int)(emt_random(&random) % 24);
+        int m = 0;
+        for (int d = 0; d < digits; d++) {
+            if (d == point)
+                number[m++] = '.';
+            number[m++] = (char)('0' + (d ? emt_random(&random) % 10 : 1));
+        }
+        m += sprintf(number + m, i % 5 ? "" : "e%d", (int)(emt_random(&random) % 40) - 20);
+        want[i] = strtod(number, NULL);
+        n += (size_t)sprintf(text + n, "\nG%d,%s", i, number);
+    }
+    EMT_OK(emc_cells_open(&cells, emt_write("decimals.csv", text, n), NULL));
+    EMT_OK(emc_cells_next(cells, &block));
+    assert_int_equal(block.indptr[1], 4000);
+    for (int i = 0; i < 4000; i++)
+        if (block.values[i] != want[i])
+            fail_msg("row %d: %.17g, wanted %.17g", i, block.values[i], want[i]);
+    emc_cells_close(cells);
+}
+
 /* Whatever the bytes, the reader ends with a table or a message. */
 static void random_bytes(void **state)
 {
@@ -352,7 +386,8 @@ int main(void)
         cmocka_unit_test(good_tables),       cmocka_unit_test(missing_numbers),
         cmocka_unit_test(negative_numbers),  cmocka_unit_test(bad_tables),
         cmocka_unit_test(truncated_gzip),    cmocka_unit_test(options_of_tables),
-        cmocka_unit_test(across_the_buffer), cmocka_unit_test(random_bytes),
+        cmocka_unit_test(across_the_buffer), cmocka_unit_test(decimals),
+        cmocka_unit_test(random_bytes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
