@@ -407,6 +407,36 @@ static void broken_lists_are_refused(void **state)
     EMT_FAILS(EMC_ERR_NOT_FOUND, "/none", emc_labels_read(&labels, "/none"));
 }
 
+/* Random words, marks and bytes: whatever comes out, an answer's label is one of the set. */
+static void random_answers_do_no_harm(void **state)
+{
+    static const char *const pieces[] = {
+        "TE",   " cell",       "s",    "<think>",  "</think>",   "\n",       "Answer:", "8",
+        "-",    "_",           "EPI",  "\xC3",     "\xA9",       "\xEF\xBC", "haem",    "1. ",
+        "like", "\"",          "**",   "<answer>", ".",          "mass",     "ies",     "CTB_2",
+        "(3)",  "trophoblast", "\x01", ",",        "cell type:", "a"};
+    const fixture *f = *state;
+    uint64_t random = 8;
+
+    for (int i = 0; i < 20000; i++) {
+        emc_text text = {0}, normal = {0};
+        emc_label_match match;
+        for (int k = (int)(emt_random(&random) % 12); k >= 0; k--)
+            EMT_OK(emc_text_add_string(&text, pieces[emt_random(&random) % EMC_COUNT(pieces)]));
+        /* A copy of its own size, so that a read beyond the end is caught. */
+        char *exact = malloc(text.n);
+        memcpy(exact, text.bytes, text.n);
+        EMT_OK(emc_labels_parse_answer(f->labels, exact, text.n, &match));
+        assert_in_range(match.label + 1, 0, emc_labels_count(f->labels));
+        assert_true((match.kind == EMC_MATCH_NONE || match.kind == EMC_MATCH_AMBIGUOUS) ==
+                    (match.label < 0));
+        EMT_OK(emc_label_normalise(&normal, exact, text.n, NULL));
+        free(exact);
+        emc_text_free(&text);
+        emc_text_free(&normal);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -418,6 +448,7 @@ int main(void)
         cmocka_unit_test(ancestors_climb_to_the_top),
         cmocka_unit_test(a_list_is_read),
         cmocka_unit_test(broken_lists_are_refused),
+        cmocka_unit_test(random_answers_do_no_harm),
     };
 
     return cmocka_run_group_tests_name("labels", tests, set_up, tear_down);

@@ -278,6 +278,51 @@ static void other_messages_and_names_are_refused(void **state)
     EMT_FAILS(EMC_ERR_FORMAT, "wanted a JSON object", emc_profile_parse(&profile, "3", 1, "x"));
 }
 
+/* Bytes changed, cut and doubled at random: read or refused, never more than that. */
+static void mutated_profiles_do_no_harm(void **state)
+{
+    static const char spice[] = "{}[]\",:\\0-.eu\xC3\x01 <|";
+    size_t n;
+    const char *text = emc_profile_builtin_text("embryo", &n);
+    uint64_t random = 5;
+    int n_read = 0;
+
+    (void)state;
+    for (int i = 0; i < 3000; i++) {
+        char *bad = malloc(2 * n);
+        size_t length = n;
+        memcpy(bad, text, n);
+        for (int k = 1 + (int)(emt_random(&random) % 3); k > 0; k--) {
+            const size_t at = emt_random(&random) % length;
+            const size_t size = 1 + emt_random(&random) % 40;
+            switch (emt_random(&random) % 3) {
+            case 0:
+                bad[at] = spice[emt_random(&random) % (sizeof(spice) - 1)];
+                break;
+            case 1: /* a hole */
+                if (at + size < length) {
+                    memmove(bad + at, bad + at + size, length - at - size);
+                    length -= size;
+                }
+                break;
+            default: /* a piece twice */
+                if (at + size < length && length + size < 2 * n) {
+                    memmove(bad + at + size, bad + at, length - at);
+                    length += size;
+                }
+            }
+        }
+        emc_profile *profile;
+        const emc_status status = emc_profile_parse(&profile, bad, length, "mutant");
+        assert_true((status == EMC_OK) == (profile != NULL));
+        assert_true(status == EMC_OK || strncmp(emc_message(), "mutant", 6) == 0);
+        n_read += status == EMC_OK;
+        emc_profile_close(profile);
+        free(bad);
+    }
+    assert_true(n_read > 0 && n_read < 2000); /* both ways were gone */
+}
+
 static void modes_have_names(void **state)
 {
     emc_answer_mode mode;
@@ -300,6 +345,7 @@ int main(void)
         cmocka_unit_test(a_file_is_read_with_its_medians),
         cmocka_unit_test(each_check_has_a_broken_profile),
         cmocka_unit_test(other_messages_and_names_are_refused),
+        cmocka_unit_test(mutated_profiles_do_no_harm),
         cmocka_unit_test(modes_have_names),
     };
 
