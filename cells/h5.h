@@ -9,8 +9,7 @@
 #include "cells/source.h"
 
 /* The library's switches that are off while we read: error printing and plugin loading. Every call
- * from outside enters, and leaves before it returns, so that a program's own HDF5 use is as it was.
- */
+ * from outside enters, and leaves before it returns, so a program's own HDF5 use is as it was. */
 typedef struct {
     H5E_auto2_t print;
     void *print_data;
@@ -100,9 +99,7 @@ emc_status cells_h5_values_codes(int32_t **out, size_t *n_out, size_t n_categori
 emc_status cells_h5_column(cells_column *out, hid_t frame, const char *name, int64_t n,
                            const char *path);
 
-/*
- * obs or var: a group with one object a column, or (before anndata 0.7) one compound dataset.
- */
+/* obs or var: a group with one object a column, or (before anndata 0.7) one compound dataset. */
 emc_status cells_h5_frame_index(cells_column *out, char **name, hid_t frame, const char *path);
 emc_status cells_h5_frame_columns(cells_strings *names, hid_t frame, const char *path);
 bool cells_h5_frame_has(hid_t frame, const char *name);

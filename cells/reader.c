@@ -24,7 +24,6 @@ struct emc_cells {
     const cells_format *format;
     char *path;
     emc_text description;
-    emc_str_map *rows; /* cell id to row */
     const char **gene_names;
     const char **gene_ids; /* NULL when the names are the index */
     int32_t *fold;         /* the gene that counts for each gene; NULL without duplicates */
@@ -75,25 +74,67 @@ static emc_status borrow_names(const char ***out, const cells_column *names, con
     return EMC_OK;
 }
 
-static emc_status index_cells(emc_cells *cells)
-{
-    const cells_column *ids = &cells->file.cell_ids;
+typedef struct {
+    uint64_t hash;
+    int32_t row;
+} hashed_row;
 
-    EMC_TRY(emc_str_map_open(&cells->rows, ids->n));
-    for (size_t i = 0; i < ids->n; i++) {
-        const char *id = cells_column_at(ids, i);
-        bool existed;
+static int compare_hashed(const void *a, const void *b)
+{
+    const hashed_row *x = a, *y = b;
+
+    if (x->hash != y->hash)
+        return x->hash < y->hash ? -1 : 1;
+    return (x->row > y->row) - (x->row < y->row);
+}
+
+/* FNV-1a, 64 bits. */
+static uint64_t hash_of(const char *text)
+{
+    uint64_t h = 14695981039346656037u;
+
+    for (; *text; text++)
+        h = (h ^ (unsigned char)*text) * 1099511628211u;
+    return h;
+}
+
+/* Names are there and differ. Sorting their hashes takes a third of the memory of a map, which
+ * counts at millions of cells, and all of it is given back. */
+static emc_status check_cell_ids(const emc_cells *cells)
+{
+    const size_t n = cells->file.cell_ids.n;
+    emc_status status;
+    hashed_row *rows = NULL;
+    int32_t first = -1, second = INT32_MAX;
+
+    status = emc_alloc(&rows, n, sizeof *rows, "names of cells");
+    for (size_t i = 0; status == EMC_OK && i < n; i++) {
+        const char *id = emc_cells_id(cells, (int64_t)i);
         if (!id || !*id)
-            return emc_fail(EMC_ERR_FORMAT, "%s: cell %zu has no name", cells->path, i + 1);
-        EMC_TRY(emc_str_map_put(cells->rows, id, strlen(id), (int32_t)i, &existed));
-        if (existed)
-            return emc_fail(EMC_ERR_FORMAT,
-                            "%s: two cells are called \"%s\" (%d and %zu); make the names unique, "
-                            "with adata.obs_names_make_unique() for example",
-                            cells->path, id, emc_str_map_get(cells->rows, id, strlen(id), 0) + 1,
-                            i + 1);
+            status = emc_fail(EMC_ERR_FORMAT, "%s: cell %zu has no name", cells->path, i + 1);
+        else
+            rows[i] = (hashed_row){hash_of(id), (int32_t)i};
     }
-    return EMC_OK;
+    if (status == EMC_OK)
+        qsort(rows, n, sizeof *rows, compare_hashed);
+    for (size_t i = 1; status == EMC_OK && i < n; i++) {
+        for (size_t j = i; j-- > 0 && rows[j].hash == rows[i].hash;) {
+            if (strcmp(emc_cells_id(cells, rows[j].row), emc_cells_id(cells, rows[i].row)) != 0)
+                continue;
+            if (rows[i].row < second) {
+                first = rows[j].row;
+                second = rows[i].row;
+            }
+            break;
+        }
+    }
+    if (first >= 0)
+        status = emc_fail(EMC_ERR_FORMAT,
+                          "%s: two cells are called \"%s\" (%d and %d); make the names unique, "
+                          "with adata.obs_names_make_unique() for example",
+                          cells->path, emc_cells_id(cells, first), first + 1, second + 1);
+    free(rows);
+    return status;
 }
 
 /* Finds genes of one name and folds them into the first, or refuses them. */
@@ -142,7 +183,7 @@ static emc_status check_names(emc_cells *cells, const emc_cells_options *options
         return emc_fail(EMC_ERR_FORMAT, "%s: it has no cells", cells->path);
     if (file->n_genes == 0)
         return emc_fail(EMC_ERR_FORMAT, "%s: it has no genes", cells->path);
-    EMC_TRY(index_cells(cells));
+    EMC_TRY(check_cell_ids(cells));
     EMC_TRY(borrow_names(&cells->gene_names, &file->gene_names, "gene", cells->path));
     if (file->gene_ids.n)
         EMC_TRY(borrow_names(&cells->gene_ids, &file->gene_ids, "gene id", cells->path));
@@ -230,7 +271,6 @@ void emc_cells_close(emc_cells *cells)
     emc_text_free(&file->names);
     emc_text_free(&file->advice);
     emc_text_free(&cells->description);
-    emc_str_map_close(cells->rows);
     cells_rows_free(&cells->block);
     free(cells->gene_names);
     free(cells->gene_ids);
@@ -273,7 +313,10 @@ const char *emc_cells_obs(const emc_cells *cells, int64_t row, int column)
 
 int64_t emc_cells_find(const emc_cells *cells, const char *cell_id)
 {
-    return emc_str_map_get(cells->rows, cell_id, strlen(cell_id), -1);
+    for (int64_t row = 0; row < cells->file.n_cells; row++)
+        if (strcmp(emc_cells_id(cells, row), cell_id) == 0)
+            return row;
+    return -1;
 }
 
 const char *emc_cells_format(const emc_cells *cells)

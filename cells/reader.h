@@ -2,11 +2,13 @@
 /*
  * Which cells are in this file? One iterator over every format that is read:
  *
- *   .h5ad                           X, raw/X or a layer; CSR, CSC or dense; anndata files of all
- * ages .csv .tsv .txt (also with .gz)  a table of numbers, cells or genes in rows
+ * - .h5ad of anndata of any age: X, raw/X or a layer; CSR, CSC or dense
+ * - .csv, .tsv, .txt, also with .gz: a table of numbers, cells or genes in rows
  *
  * Nothing that the file says is used before it is checked. Links that leave the file, external
- * storage, virtual datasets and filter plugins are never followed or loaded.
+ * storage, virtual datasets and filter plugins are never followed or loaded. What lies below that,
+ * HDF5's own structures, is checked by the HDF5 library alone: releases of the 1.10 line can crash
+ * on a file that was forged there, so files of strangers want a process of their own.
  *
  * A reader belongs to one thread at a time. Two readers in two threads need an HDF5 library that
  * was built thread-safe.
@@ -41,9 +43,8 @@ typedef enum {
 /* What to do with a value below zero: the sign of scaled data, whose ranks say nothing about
  * which genes are expressed. */
 typedef enum {
-    EMC_NEGATIVE_REFUSE =
-        0,            /* the block fails; the message names a better layer where there is one */
-    EMC_NEGATIVE_PASS /* handed on; ranking counts it as not expressed */
+    EMC_NEGATIVE_REFUSE = 0, /* the block fails; the message names other layers if there are any */
+    EMC_NEGATIVE_PASS        /* handed on; ranking counts it as not expressed */
 } emc_negative;
 
 /* Zero-initialised, every member has its default. Strings and arrays are read during open only. */
@@ -66,12 +67,13 @@ typedef struct {
 /*
  * Some cells in a row. Everything is borrowed from the reader and good until its next call.
  *
- *   indptr    int64 [n_rows + 1]  row r holds the entries indptr[r] .. indptr[r + 1] - 1; indptr[0]
- * = 0 genes     int32 [indptr[n_rows]]  0 .. n_genes - 1; in any order, and a gene may come twice
- * in a row (its values add up) values    double, beside genes. Exact for every integer up to 2^53
- * and every float type. May be zero, NaN or infinite where the file stores that. cell_ids [n_rows],
- * UTF-8, unique in the file obs       [n_rows * n_obs_columns], row by row, in the order of the
- * options; NULL where missing
+ *   indptr    int64 [n_rows + 1], from 0; row r holds entries indptr[r] .. indptr[r + 1] - 1
+ *   genes     int32 [indptr[n_rows]], 0 .. n_genes - 1; in any order, and a gene may come twice in
+ *             a row (its values add up)
+ *   values    double, beside genes; exact for integers up to 2^53 and every float type. May be
+ *             zero, NaN or infinite where the file stores that
+ *   cell_ids  [n_rows], UTF-8, unique in the file
+ *   obs       [n_rows * n_obs_columns], row by row, in the order of the options; NULL where missing
  */
 typedef struct {
     const char *path;
@@ -88,7 +90,7 @@ typedef struct {
 /*
  * Opens a file, reads its names and checks its frame. options may be NULL.
  *
- * Memory: the names of cells and genes, the wished columns of obs, 8 bytes a cell; then one block.
+ * Memory: the names of cells and genes, the wished columns of obs, 16 bytes a cell; then one block.
  * A CSC matrix and a text table are held whole as a sparse matrix, 12 bytes a value that is not
  * zero; more than 2^28 of those are refused with the conversion that helps.
  *
@@ -116,7 +118,7 @@ const char *const *emc_cells_gene_ids(const emc_cells *cells);
 const char *emc_cells_id(const emc_cells *cells, int64_t row);
 const char *emc_cells_obs(const emc_cells *cells, int64_t row, int column);
 
-/* The row of a cell, or -1. */
+/* The row of a cell, or -1. Walks all names. */
 int64_t emc_cells_find(const emc_cells *cells, const char *cell_id);
 
 /* "h5ad", "text". */
