@@ -23,11 +23,12 @@ typedef enum {
 } emc_not_finite;
 
 typedef struct {
-    int n_top;        /* >= 1 */
-    double min_value; /* a gene is listed only when its summed value, before any division, is
-                         at least this; >= 0, and zeros are never listed */
-    const double
-        *medians; /* NULL, or [genes], borrowed: a gene whose median is NaN is not listed */
+    int n_top; /* >= 1 */
+    /* A gene is listed only when its summed value, before any division, is at least this; >= 0,
+     * and zeros are never listed. */
+    double min_value;
+    /* NULL, or one a gene (emc_medians_read), borrowed; a gene with a NaN median is not listed. */
+    const double *medians;
     emc_not_finite not_finite;
 } emc_rank_options;
 

@@ -132,7 +132,7 @@ const char *emc_cells_path(const emc_cells *cells);
 
 /*
  * The next cells in file order; *block is all zero after the last. Block borders depend on the
- * file and the options alone.
+ * file, the options and where the last seek went.
  *
  * EMC_ERR_FORMAT: broken indices, a value that cannot be read, a negative value that is not
  * wanted; the message names file, cell and gene. EMC_ERR_IO: reading failed. After an error only
