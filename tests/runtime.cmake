@@ -1,8 +1,8 @@
-emt_add_test(NAME test_runtime_pages SOURCES test_runtime_pages.c LINKS emc_runtime)
-emt_add_test(NAME test_runtime_choices SOURCES test_runtime_choices.c LINKS emc_runtime)
+emt_add_test(NAME test_runtime_pages SOURCES test_runtime_pages.c LINKS emc_runtime emc_loader emc_kernels)
+emt_add_test(NAME test_runtime_choices SOURCES test_runtime_choices.c LINKS emc_runtime emc_loader emc_kernels)
 foreach(subject model golden answers bits engine)
   emt_add_test(NAME test_runtime_${subject} SOURCES test_runtime_${subject}.c runtime_case.c
-    LINKS emc_runtime)
+    LINKS emc_runtime emc_loader emc_kernels)
 endforeach()
 # Every allocation of our own code in that test goes through its counters.
 foreach(call malloc calloc realloc aligned_alloc posix_memalign mmap)
