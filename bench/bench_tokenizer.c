@@ -123,9 +123,9 @@ static void bench_open(const char *dir, int n_runs)
 
     for (int i = 0; i < n_runs; i++) {
         emc_tokenizer *tok;
-        const double start = bench_now();
+        const double start = bench_thread_now();
         check(emc_tokenizer_open(&tok, dir));
-        bench_add(&runs, bench_now() - start);
+        bench_add(&runs, bench_thread_now() - start);
         emc_tokenizer_close(tok);
     }
     print_row("open", 1.0, "times/s", &runs);
@@ -139,10 +139,10 @@ static void bench_text(const char *what, const emc_tokenizer *tok, const char *t
 
     for (int i = 0; i < n_runs + 1; i++) {
         emc_ids_clear(&ids);
-        const double start = bench_now();
+        const double start = bench_thread_now();
         check(emc_tokenizer_encode(tok, text, n_bytes, EMC_TOKENS_ADDED, &ids));
         if (i > 0)
-            bench_add(&runs, bench_now() - start);
+            bench_add(&runs, bench_thread_now() - start);
     }
     print_row(what, 1e-6 * (double)n_bytes, "MB/s", &runs);
     printf("  %zu bytes, %.2f bytes a token\n", n_bytes,
@@ -164,20 +164,20 @@ static void bench_genes(const emc_tokenizer *tok, int n_cells, int n_runs)
         make_symbol(names[i]);
         pointers[i] = names[i];
     }
-    const double opened = bench_now();
+    const double opened = bench_thread_now();
     check(emc_gene_table_open(&table, tok, pointers, N_GENES, " "));
-    bench_add(&opening, bench_now() - opened);
+    bench_add(&opening, bench_thread_now() - opened);
     for (int i = 0; i < n_cells * LIST; i++)
         genes[i] = below(N_GENES);
     for (int r = 0; r < n_runs + 1; r++) {
-        double start = bench_now();
+        double start = bench_thread_now();
         for (int c = 0; c < n_cells; c++) {
             emc_ids_clear(&ids);
             check(emc_gene_table_append(table, genes + (size_t)c * LIST, LIST, &ids));
         }
         if (r > 0)
-            bench_add(&runs, bench_now() - start);
-        start = bench_now();
+            bench_add(&runs, bench_thread_now() - start);
+        start = bench_thread_now();
         for (int c = 0; c < n_cells; c++) {
             emc_ids_clear(&ids);
             emc_text_clear(&text);
@@ -185,7 +185,7 @@ static void bench_genes(const emc_tokenizer *tok, int n_cells, int n_runs)
             check(emc_tokenizer_encode(tok, text.bytes, text.n, 0, &ids));
         }
         if (r > 0)
-            bench_add(&whole, bench_now() - start);
+            bench_add(&whole, bench_thread_now() - start);
     }
     print_row("gene table: open, 30000 symbols", 1e-6 * N_GENES, "million genes/s", &opening);
     print_row("gene table: append, 600 a cell", 1e-6 * n_cells * LIST, "million genes/s", &runs);

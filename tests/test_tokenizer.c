@@ -171,6 +171,7 @@ static void test_made_by_hand(void **state)
     emc_unicode_close(tok.unicode);
     emc_bpe_close(tok.bpe);
     emc_str_map_close(tok.pieces);
+    emc_piece_map_close(tok.whole);
     for (size_t i = 0; i < tok.n_added; i++)
         free(tok.added[i].text);
     free(tok.added);

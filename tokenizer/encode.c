@@ -19,8 +19,8 @@ typedef struct {
 static emc_status encode_piece(const emc_tokenizer *tok, const char *piece, size_t n, emc_ids *out)
 {
     if (n <= tok->longest_piece) {
-        const int32_t id = emc_str_map_get(tok->pieces, piece, n, -1);
-        if (id >= 0 && (tok->tokens[id].flags & EMC_TOKEN_WHOLE))
+        const int32_t id = emc_piece_map_get(tok->whole, piece, n);
+        if (id >= 0)
             return emc_ids_add(out, &id, 1);
     }
     return emc_bpe_encode(tok->bpe, piece, n, out, NULL);

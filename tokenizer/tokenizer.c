@@ -75,6 +75,7 @@ void emc_tokenizer_close(emc_tokenizer *tok)
     free(tok->tokens);
     free(tok->bytes);
     emc_str_map_close(tok->pieces);
+    emc_piece_map_close(tok->whole);
     emc_bpe_close(tok->bpe);
     emc_unicode_close(tok->unicode);
     free(tok);

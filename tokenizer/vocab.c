@@ -201,10 +201,13 @@ static int compare_added(const void *a, const void *b)
 static emc_status find_whole_tokens(emc_tokenizer *tok)
 {
     emc_ids ids = {0};
-    emc_status status = EMC_OK;
+    emc_status status;
 
+    if (tok->n_bytes > UINT32_MAX)
+        return emc_fail(EMC_ERR_FORMAT, "a vocabulary of %zu bytes", tok->n_bytes);
+    status = emc_piece_map_open(&tok->whole, emc_str_map_count(tok->pieces), tok->bytes);
     for (size_t i = 0; i < tok->n_tokens && status == EMC_OK; i++) {
-        emc_token *t = &tok->tokens[i];
+        const emc_token *t = &tok->tokens[i];
         const char *bytes = tok->bytes + t->offset;
         if (!(t->flags & EMC_TOKEN_USED) || t->n == 0 ||
             emc_str_map_get(tok->pieces, bytes, t->n, -1) != (int32_t)i)
@@ -212,7 +215,7 @@ static emc_status find_whole_tokens(emc_tokenizer *tok)
         emc_ids_clear(&ids);
         status = emc_bpe_encode(tok->bpe, bytes, t->n, &ids, NULL);
         if (status == EMC_OK && ids.n == 1 && ids.ids[0] == (int32_t)i)
-            t->flags |= EMC_TOKEN_WHOLE;
+            emc_piece_map_put(tok->whole, (uint32_t)t->offset, t->n, (int32_t)i);
     }
     emc_ids_free(&ids);
     return status;

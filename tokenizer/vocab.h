@@ -3,18 +3,14 @@
 
 #include "base/str_map.h"
 #include "tokenizer/bpe.h"
+#include "tokenizer/piece_map.h"
 #include "tokenizer/unicode.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-enum {
-    EMC_TOKEN_USED = 1,
-    EMC_TOKEN_ADDED = 2,
-    EMC_TOKEN_SPECIAL = 4,
-    EMC_TOKEN_WHOLE = 8 /* the merges make exactly this token of its own bytes */
-};
+enum { EMC_TOKEN_USED = 1, EMC_TOKEN_ADDED = 2, EMC_TOKEN_SPECIAL = 4 };
 
 typedef struct {
     size_t offset; /* of its bytes in tok->bytes: what decoding gives */
@@ -32,7 +28,8 @@ typedef struct {
 struct emc_tokenizer {
     emc_unicode *unicode;
     emc_bpe *bpe;
-    emc_str_map *pieces; /* bytes of a token of the vocabulary to its id */
+    emc_str_map *pieces;  /* bytes of a token of the vocabulary to its id */
+    emc_piece_map *whole; /* those that the merges make of their own bytes */
     size_t longest_piece;
     emc_token *tokens; /* [n_tokens] */
     size_t n_tokens, tokens_capacity;
