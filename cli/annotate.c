@@ -10,8 +10,8 @@
 
 typedef struct {
     emc_annotate_options run;
-    const char *model, *answer, *transpose, *dtype, *log_format, *device;
-    int limit;
+    cli_input_arguments input;
+    const char *model, *answer, *dtype, *log_format, *device;
     bool quiet;
 } arguments;
 
@@ -35,7 +35,7 @@ static bool parse(arguments *a, int argc, char **argv, cli_config **config, int 
 {
     emc_annotate_options *run = &a->run;
     const cli_option options[] = {
-        CLI_INPUT_OPTIONS(run->input_path, run->input, a->transpose, a->limit),
+        CLI_INPUT_OPTIONS(a->input),
         {CLI_HEADING, 0, "Model", NULL, NULL, NULL},
         {CLI_STRING, 'm', "model", "DIR", &a->model,
          "Qwen3 checkpoint folder, or a name in the local Hugging Face cache"},
@@ -88,48 +88,32 @@ static bool parse(arguments *a, int argc, char **argv, cli_config **config, int 
     };
 
     emc_annotate_defaults(run);
+    a->input.options = run->input;
     if (!cli_parse(&spec, argc, argv, config, exit_code))
         return false;
     *exit_code = 2;
     return true;
 }
 
-static bool choose_dtype(const char *name, emc_dtype_choice *out)
-{
-    static const char *const names[] = {"auto", "float32", "bfloat16"};
-
-    *out = EMC_DTYPE_AUTO;
-    for (int i = 0; name && i < (int)EMC_COUNT(names); i++) {
-        if (strcmp(name, names[i]) == 0) {
-            *out = (emc_dtype_choice)i;
-            return true;
-        }
-    }
-    if (name)
-        cli_usage("annotate", "--dtype: \"%s\" is not auto, bfloat16 or float32", name);
-    return !name;
-}
-
 /* Checks what belongs together; false after printing. */
 static bool check(arguments *a)
 {
+    static const char *const dtypes[] = {"auto", "float32", "bfloat16", NULL};
     emc_annotate_options *run = &a->run;
     emc_answer_mode mode;
+    int dtype;
 
-    if (!run->input_path || !a->model || !run->output_path) {
-        cli_usage("annotate", "--%s is missing",
-                  !run->input_path ? "input"
-                  : !a->model      ? "model"
-                                   : "output");
+    if (!cli_input("annotate", &a->input))
+        return false;
+    if (!a->model || !run->output_path) {
+        cli_usage("annotate", "--%s is missing", a->model ? "output" : "model");
         return false;
     }
-    if (a->limit < 0 || run->input.n_genes < 0 || run->input.min_genes < 0 || run->max_tokens < 0 ||
-        run->model.n_threads < 0 || run->max_num_batched_tokens < 0) {
-        cli_usage("annotate", "a number of things is never negative");
+    if (run->max_tokens < 0 || run->model.n_threads < 0 || run->max_num_batched_tokens < 0) {
+        cli_usage("annotate", "a number of tokens or threads is never negative");
         return false;
     }
-    if (!cli_transpose("annotate", a->transpose, &run->input.transpose) ||
-        !choose_dtype(a->dtype, &run->model.dtype))
+    if (!cli_choice("annotate", "dtype", a->dtype, dtypes, &dtype))
         return false;
     if (a->answer) {
         if (emc_answer_mode_parse(&mode, a->answer) != EMC_OK) {
@@ -138,7 +122,9 @@ static bool check(arguments *a)
         }
         run->answer = (int)mode;
     }
-    run->input.limit = a->limit;
+    run->input_path = a->input.path;
+    run->input = a->input.options;
+    run->model.dtype = (emc_dtype_choice)dtype;
     run->model.device = a->device;
     return true;
 }

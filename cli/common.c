@@ -3,22 +3,49 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "loader/hub.h"
 
-bool cli_transpose(const char *command, const char *text, int *out)
+bool cli_choice(const char *command, const char *option, const char *text, const char *const *names,
+                int *out)
 {
-    static const char *const names[] = {"auto", "no", "yes"}; /* in the order of the codes */
+    emc_text list = {0};
 
     *out = 0;
-    for (int i = 0; text && i < (int)EMC_COUNT(names); i++) {
+    if (!text)
+        return true;
+    for (int i = 0; names[i]; i++) {
         if (strcmp(text, names[i]) == 0) {
             *out = i;
+            emc_text_free(&list);
             return true;
         }
+        (void)emc_text_addf(&list, "%s%s", i == 0 ? "" : names[i + 1] ? ", " : " or ", names[i]);
     }
-    if (text)
-        cli_usage(command, "--transpose: \"%s\" is not auto, yes or no", text);
-    return !text;
+    cli_usage(command, "--%s: \"%s\" is not %s", option, text, list.bytes);
+    emc_text_free(&list);
+    return false;
+}
+
+bool cli_input(const char *command, cli_input_arguments *input)
+{
+    /* In the order of the codes in emc_input_options. */
+    static const char *const transpose[] = {"auto", "no", "yes", NULL};
+    static const char *const duplicates[] = {"auto", "refuse", "sum", NULL};
+
+    if (!input->path) {
+        cli_usage(command, "--input is missing");
+        return false;
+    }
+    if (input->limit < 0 || input->options.n_genes < 0 || input->options.min_genes < 0) {
+        cli_usage(command, "--limit, --n-genes and --min-genes are never negative");
+        return false;
+    }
+    input->options.limit = input->limit;
+    return cli_choice(command, "transpose", input->transpose, transpose,
+                      &input->options.transpose) &&
+           cli_choice(command, "duplicate-genes", input->duplicate_genes, duplicates,
+                      &input->options.duplicate_genes);
 }
 
 emc_status cli_model_dir(char **out, const char *model)

@@ -11,8 +11,8 @@
 
 typedef struct {
     emc_prompts_options run;
-    const char *model, *transpose, *obs;
-    int limit;
+    cli_input_arguments input;
+    const char *model, *obs;
     bool all, jsonl, quiet;
     emc_text line;
 } arguments;
@@ -65,7 +65,7 @@ static void on_log(void *context, const char *line)
 static bool parse(arguments *a, int argc, char **argv, cli_config **config, int *exit_code)
 {
     const cli_option options[] = {
-        CLI_INPUT_OPTIONS(a->run.input_path, a->run.input, a->transpose, a->limit),
+        CLI_INPUT_OPTIONS(a->input),
         {CLI_HEADING, 0, "Prompt", NULL, NULL, NULL},
         {CLI_STRING, 'c', "cell", "ID", &a->run.cell_id, "the cell of this id"},
         {CLI_FLAG, 'a', "all", NULL, &a->all, "every cell"},
@@ -89,7 +89,7 @@ static bool parse(arguments *a, int argc, char **argv, cli_config **config, int 
         .n_options = EMC_COUNT(options),
     };
 
-    a->run.input.min_gene_match = -1;
+    a->input.options.min_gene_match = -1;
     return cli_parse(&spec, argc, argv, config, exit_code);
 }
 
@@ -120,20 +120,14 @@ int cli_prompt(int argc, char **argv)
     if (!parse(&a, argc, argv, &config, &exit_code))
         goto done;
     exit_code = 2;
-    if (!a.run.input_path) {
-        cli_usage("prompt", "--input is missing");
+    if (!cli_input("prompt", &a.input))
         goto done;
-    }
     if (a.all == (a.run.cell_id != NULL)) {
         cli_usage("prompt", "say --cell ID or --all");
         goto done;
     }
-    if (a.limit < 0 || !cli_transpose("prompt", a.transpose, &a.run.input.transpose)) {
-        if (a.limit < 0)
-            cli_usage("prompt", "--limit is never negative");
-        goto done;
-    }
-    a.run.input.limit = a.limit;
+    a.run.input_path = a.input.path;
+    a.run.input = a.input.options;
     if (a.model)
         status = cli_model_dir(&model_dir, a.model);
     if (status == EMC_OK && a.obs && !(obs = strdup(a.obs)))
