@@ -99,7 +99,7 @@ static void bf16_choices_are_near_brute_force(void **state)
         fixture f;
 
         set_up(&f, cases[i], EMC_DTYPE_BFLOAT16, NULL);
-        draw_choices(&set, f.vocab, 20, &random);
+        draw_choices(&set, f.vocab, 8, &random);
         EMT_OK(emc_engine_set_choices(f.engine, set.ids, set.begin, set.n));
         request = (emc_request){.ids = f.c.ids[3], .n_ids = f.c.n_ids[3]};
         run_requests(f.engine, &request, NULL, 1, set.n, &without);
@@ -136,7 +136,7 @@ static void choices_equal_brute_force(void **state)
             kept_answer answers[CASE_PROMPTS];
             random_choices set;
 
-            draw_choices(&set, f.vocab, round == 0 ? 1 : 20, &random);
+            draw_choices(&set, f.vocab, round == 0 ? 1 : 8, &random);
             EMT_OK(emc_engine_set_choices(f.engine, set.ids, set.begin, set.n));
             for (int p = 0; p < CASE_PROMPTS; p++)
                 requests[p] = (emc_request){.ticket = p, .ids = f.c.ids[p], .n_ids = f.c.n_ids[p]};
