@@ -78,8 +78,7 @@ static emc_status add_name(emc_labels *l, const char *name, int index, int kind)
         goto done;
     known = emc_str_map_get(l->normal, normal.bytes, normal.n, -1);
     /* A synonym may repeat its own label, or another synonym of it, in other spelling. */
-    if (kind == KIND_LABEL || kind == KIND_AMBIGUOUS || known % N_KINDS == KIND_AMBIGUOUS ||
-        known / N_KINDS != index)
+    if (kind == KIND_LABEL || kind == KIND_AMBIGUOUS || known / N_KINDS != index)
         status = emc_fail(EMC_ERR_CONFIG, "\"%s\" of \"%s\" means the same as one of \"%s\": %s",
                           name, name_of(l, value), name_of(l, known), normal.bytes);
 done:
