@@ -1,125 +1,16 @@
-/* From a file of cells to a file of labels, with the golden model. */
-#include <dirent.h>
+/* From a file of cells to a file of labels: what the results hold. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "annotate/run.h"
-#include "base/file.h"
+#include "annotate_case.h"
 #include "base/json.h"
 #include "base/size.h"
 #include "cells/reader.h"
 #include "emt.h"
 
 #define N_CELLS 40
-
-/* What a run said on its way. */
-typedef struct {
-    int n_calls, n_logs;
-    int64_t last_done;
-    emc_stage last_stage;
-    volatile sig_atomic_t cancel;
-    int64_t cancel_at; /* cells; -1: never */
-} watcher;
-
-static void on_progress(void *context, const emc_progress *p)
-{
-    watcher *w = context;
-
-    w->n_calls++;
-    assert_true(p->stage >= w->last_stage);
-    assert_true(p->n_done >= (p->stage == EMC_STAGE_CELLS ? w->last_done : 0));
-    w->last_done = p->n_done;
-    w->last_stage = p->stage;
-    if (w->cancel_at >= 0 && p->stage == EMC_STAGE_CELLS && p->n_done >= w->cancel_at)
-        w->cancel = 1;
-}
-
-static void on_log(void *context, const char *line)
-{
-    ((watcher *)context)->n_logs++;
-    assert_null(strchr(line, '\n'));
-}
-
-/* Paths of emt.h are good for a few calls only. */
-static const char *keep(const char *path)
-{
-    static char paths[64][512];
-    static int n;
-    char *kept = paths[n++ % 64];
-
-    snprintf(kept, sizeof(paths[0]), "%s", path);
-    return kept;
-}
-
-static emc_annotate_options defaults(const char *input, const char *output)
-{
-    emc_annotate_options o;
-
-    emc_annotate_defaults(&o);
-    o.input_path = keep(input);
-    o.output_path = keep(output);
-    o.model.model_dir = keep(emt_golden("annotate/model"));
-    o.model.dtype = EMC_DTYPE_FLOAT32;
-    o.model.n_threads = 1;
-    o.max_num_batched_tokens = 512;
-    return o;
-}
-
-static void annotate(const emc_annotate_options *o)
-{
-    emc_annotate_summary *summary;
-
-    EMT_OK(emc_annotate(&summary, o));
-    emc_annotate_summary_close(summary);
-}
-
-/* A line of a table cut at its tabs, in place. Quotes around a field go, doubled ones become
- * one; no tab stands inside any. */
-#define MAX_FIELDS 40
-static void unquote(char *field)
-{
-    char *to = field;
-
-    for (const char *c = field + 1; *c; c++) {
-        if (*c == '"')
-            c++; /* the second of two, or the end */
-        if (!*c)
-            break;
-        *to++ = *c;
-    }
-    *to = '\0';
-}
-
-static int split(char *line, char **fields)
-{
-    int n = 0;
-
-    for (char *next = line; next && n < MAX_FIELDS; n++) {
-        fields[n] = next;
-        next = strchr(next, '\t');
-        if (next)
-            *next++ = '\0';
-        if (fields[n][0] == '"')
-            unquote(fields[n]);
-    }
-    return n;
-}
-
-static char *next_line(char **cursor)
-{
-    char *line = *cursor, *end = strchr(line, '\n');
-
-    if (!end)
-        return NULL;
-    *end = '\0';
-    *cursor = end + 1;
-    return line;
-}
 
 static const cJSON *expected_of(const cJSON *expected, const char *profile)
 {
@@ -142,13 +33,13 @@ static cJSON *read_expected(void)
 static void check_probabilities(char *matrix, const cJSON *cells, double temperature)
 {
     const cJSON *cell = cells;
-    char *line = next_line(&matrix), *fields[MAX_FIELDS];
-    const int n = split(line, fields) - 1;
+    char *line = case_next_line(&matrix), *fields[MAX_FIELDS];
+    const int n = case_split(line, fields) - 1;
 
     for (; cell; cell = cell->next) {
-        line = next_line(&matrix);
+        line = case_next_line(&matrix);
         assert_non_null(line);
-        assert_int_equal(split(line, fields), n + 1);
+        assert_int_equal(case_split(line, fields), n + 1);
         assert_string_equal(fields[0], cJSON_GetObjectItem(cell, "cell_id")->valuestring);
         const cJSON *logs = cJSON_GetObjectItem(cell, "log_probs"), *value;
         if (!logs) {
@@ -168,7 +59,7 @@ static void check_probabilities(char *matrix, const cJSON *cells, double tempera
                 fail_msg("%s, label %d: %g, wanted %g", fields[0], i, got, want);
         }
     }
-    assert_null(next_line(&matrix));
+    assert_null(case_next_line(&matrix));
 }
 
 static void check_results(char *table, const cJSON *cells)
@@ -178,14 +69,14 @@ static void check_results(char *table, const cJSON *cells)
         "entropy", "status", "reason",  "cl_id",     "label_1",    "prob_1",
         "label_2", "prob_2", "label_3", "prob_3",    "n_genes",    "n_tokens"};
     const cJSON *cell = cells;
-    char *line = next_line(&table), *fields[MAX_FIELDS];
+    char *line = case_next_line(&table), *fields[MAX_FIELDS];
 
-    assert_int_equal(split(line, fields), EMC_COUNT(columns));
+    assert_int_equal(case_split(line, fields), EMC_COUNT(columns));
     for (size_t i = 0; i < EMC_COUNT(columns); i++)
         assert_string_equal(fields[i], columns[i]);
     for (; cell; cell = cell->next) {
-        line = next_line(&table);
-        assert_int_equal(split(line, fields), EMC_COUNT(columns));
+        line = case_next_line(&table);
+        assert_int_equal(case_split(line, fields), EMC_COUNT(columns));
         assert_string_equal(fields[0], cJSON_GetObjectItem(cell, "cell_id")->valuestring);
         assert_string_equal(fields[7], cJSON_GetObjectItem(cell, "status")->valuestring);
         assert_int_equal(atoi(fields[16]), cJSON_GetArraySize(cJSON_GetObjectItem(cell, "genes")));
@@ -215,7 +106,7 @@ static void check_results(char *table, const cJSON *cells)
         assert_true(fabs(atof(fields[6]) - cJSON_GetObjectItem(cell, "entropy")->valuedouble) <=
                     10 * RTOL);
     }
-    assert_null(next_line(&table));
+    assert_null(case_next_line(&table));
 }
 
 static void answers_are_those_of_the_reference_library(void **state)
@@ -229,10 +120,10 @@ static void answers_are_those_of_the_reference_library(void **state)
     (void)state;
     for (size_t i = 0; i < EMC_COUNT(runs); i++) {
         emc_annotate_options o =
-            defaults(emt_golden("annotate/cells.h5ad"), emt_temp("reference.tsv"));
-        o.probabilities_path = keep(emt_temp("matrix.tsv"));
-        o.profile = runs[i].path ? keep(emt_golden(runs[i].path)) : NULL;
-        annotate(&o);
+            case_options(emt_golden("annotate/cells.h5ad"), emt_temp("reference.tsv"));
+        o.probabilities_path = case_keep(emt_temp("matrix.tsv"));
+        o.profile = runs[i].path ? case_keep(emt_golden(runs[i].path)) : NULL;
+        case_annotate(&o);
         char *table = emt_read(o.output_path, NULL), *matrix = emt_read(o.probabilities_path, NULL);
         check_results(table, expected_of(expected, runs[i].profile));
         check_probabilities(matrix, expected_of(expected, runs[i].profile), runs[i].temperature);
@@ -246,16 +137,16 @@ static void generated_text_is_the_reference_librarys(void **state)
 {
     cJSON *expected = read_expected();
     emc_annotate_options o =
-        defaults(emt_golden("annotate/cells.h5ad"), emt_temp("generated.jsonl"));
+        case_options(emt_golden("annotate/cells.h5ad"), emt_temp("generated.jsonl"));
     int n = 0;
 
     (void)state;
-    o.profile = keep(emt_golden("annotate/plain.json"));
-    annotate(&o);
+    o.profile = case_keep(emt_golden("annotate/plain.json"));
+    case_annotate(&o);
     char *text = emt_read(o.output_path, NULL), *cursor = text, *line;
     for (const cJSON *cell = expected_of(expected, "plain"); cell; cell = cell->next, n++) {
         cJSON *row;
-        line = next_line(&cursor);
+        line = case_next_line(&cursor);
         EMT_OK(emc_json_parse(&row, line, strlen(line), "row"));
         const cJSON *want = cJSON_GetObjectItem(cell, "raw_text");
         const cJSON *got = cJSON_GetObjectItem(row, "raw_text");
@@ -270,7 +161,7 @@ static void generated_text_is_the_reference_librarys(void **state)
     }
     assert_int_equal(n, N_CELLS);
     free(text);
-    o.probabilities_path = keep(emt_temp("none.csv"));
+    o.probabilities_path = case_keep(emt_temp("none.csv"));
     emc_annotate_summary *summary;
     EMT_FAILS(EMC_ERR_USAGE, "--probabilities: a generated answer has none",
               emc_annotate(&summary, &o));
@@ -320,8 +211,8 @@ static rows read_rows(const char *path)
     rows r = {.text = emt_read(path, NULL)};
     char *cursor = r.text;
 
-    next_line(&cursor);
-    while (r.n < N_CELLS && (r.rows[r.n] = next_line(&cursor)) != NULL)
+    case_next_line(&cursor);
+    while (r.n < N_CELLS && (r.rows[r.n] = case_next_line(&cursor)) != NULL)
         r.n++;
     return r;
 }
@@ -375,17 +266,17 @@ static void a_cells_bytes_depend_on_the_cell_alone(void **state)
     EMT_OK(emc_copy_string(&in_order, write_cells("in_order.tsv", order, N_MIXED)));
     EMT_OK(emc_copy_string(&mixed, write_cells("shuffled.tsv", shuffled, N_MIXED)));
     for (size_t d = 0; d < 2; d++) {
-        emc_annotate_options o = defaults(in_order, emt_temp("base.tsv"));
+        emc_annotate_options o = case_options(in_order, emt_temp("base.tsv"));
         o.model.dtype = dtypes[d];
-        annotate(&o);
+        case_annotate(&o);
         const rows base = read_rows(o.output_path);
         assert_int_equal(base.n, N_MIXED);
         for (size_t i = 0; i < EMC_COUNT(ways); i++) {
             o.input_path = ways[i].shuffled ? mixed : in_order;
-            o.output_path = keep(emt_temp("other.tsv"));
+            o.output_path = case_keep(emt_temp("other.tsv"));
             o.model.n_threads = ways[i].n_threads;
             o.max_num_batched_tokens = ways[i].batched;
-            annotate(&o);
+            case_annotate(&o);
             const rows other = read_rows(o.output_path);
             assert_int_equal(other.n, N_MIXED);
             /* Rows come in the order of the input. */
@@ -397,8 +288,8 @@ static void a_cells_bytes_depend_on_the_cell_alone(void **state)
             free(other.text);
         }
         for (int i = 0; i < N_MIXED; i += 6) {
-            o.input_path = keep(write_cells("alone.tsv", &i, 1));
-            annotate(&o);
+            o.input_path = case_keep(write_cells("alone.tsv", &i, 1));
+            case_annotate(&o);
             const rows alone = read_rows(o.output_path);
             assert_int_equal(alone.n, 1);
             assert_same_rows(&alone, &base);
@@ -412,14 +303,15 @@ static void a_cells_bytes_depend_on_the_cell_alone(void **state)
 
 static void the_summary_counts(void **state)
 {
-    watcher w = {.cancel_at = -1};
-    emc_annotate_options o = defaults(emt_golden("annotate/cells.h5ad"), emt_temp("summary.csv"));
+    case_watcher w = {.cancel_at = -1};
+    emc_annotate_options o =
+        case_options(emt_golden("annotate/cells.h5ad"), emt_temp("summary.csv"));
     emc_annotate_summary *s;
     int64_t total = 0;
 
     (void)state;
-    o.on_progress = on_progress;
-    o.on_log = on_log;
+    o.on_progress = watch_progress;
+    o.on_log = watch_log;
     o.context = &w;
     o.unknown_below = 0.6;
     EMT_OK(emc_annotate(&s, &o));
@@ -453,29 +345,30 @@ static void the_summary_counts(void **state)
 
 static void thresholds_and_places_are_written(void **state)
 {
-    emc_annotate_options o = defaults(emt_golden("annotate/cells.h5ad"), emt_temp("places.tsv"));
+    emc_annotate_options o =
+        case_options(emt_golden("annotate/cells.h5ad"), emt_temp("places.tsv"));
     char *fields[MAX_FIELDS];
 
     (void)state;
     o.unknown_below = 1;
     o.top_k = 1;
     o.input.limit = 3;
-    annotate(&o);
+    case_annotate(&o);
     char *text = emt_read(o.output_path, NULL), *cursor = text;
-    assert_int_equal(split(next_line(&cursor), fields), 14);
+    assert_int_equal(case_split(case_next_line(&cursor), fields), 14);
     for (int i = 0; i < 3; i++) {
-        assert_int_equal(split(next_line(&cursor), fields), 14);
+        assert_int_equal(case_split(case_next_line(&cursor), fields), 14);
         assert_string_equal(fields[1], "unknown");
         assert_string_equal(fields[7], "unknown");
         assert_string_equal(fields[8], "low_score");
         assert_string_equal(fields[9], "");
         assert_true(strlen(fields[10]) > 0);
     }
-    assert_null(next_line(&cursor));
+    assert_null(case_next_line(&cursor));
     free(text);
     o.unknown_below = -1;
     o.margin_below = 1;
-    annotate(&o);
+    case_annotate(&o);
     text = emt_read(o.output_path, NULL);
     assert_non_null(strstr(text, "low_margin"));
     free(text);
@@ -484,215 +377,27 @@ static void thresholds_and_places_are_written(void **state)
 static void a_users_labels_replace_the_profiles(void **state)
 {
     static const char list[] = "T cell\tCL:0000084\nB cell\nTE\n";
-    emc_annotate_options o = defaults(emt_golden("annotate/cells.h5ad"), emt_temp("own.jsonl"));
+    emc_annotate_options o = case_options(emt_golden("annotate/cells.h5ad"), emt_temp("own.jsonl"));
     emc_annotate_summary *s;
 
     (void)state;
-    o.labels_path = keep(emt_write("own.txt", list, sizeof(list) - 1));
+    o.labels_path = case_keep(emt_write("own.txt", list, sizeof(list) - 1));
     EMT_OK(emc_annotate(&s, &o));
     assert_int_equal(s->n_labels, 3);
     assert_int_equal(s->n_label[0] + s->n_label[1] + s->n_label[2], 38);
     emc_annotate_summary_close(s);
 }
 
-/* A file that is a cell's fault only costs that cell. */
-static void a_bad_cell_costs_its_status(void **state)
-{
-    static const char text[] = "cell\tGATA3\tKRT8\tACTB\nA\t1\t2\t3\nB\tnan\t1\t2\nC\t3\t2\t1\n";
-    emc_annotate_options o =
-        defaults(emt_write("nan.tsv", text, sizeof(text) - 1), emt_temp("nan_out.tsv"));
-    char *fields[MAX_FIELDS];
-
-    (void)state;
-    o.input.min_genes = 1;
-    annotate(&o);
-    char *result = emt_read(o.output_path, NULL), *cursor = result;
-    next_line(&cursor);
-    split(next_line(&cursor), fields);
-    assert_string_equal(fields[7], "ok");
-    split(next_line(&cursor), fields);
-    assert_string_equal(fields[0], "B");
-    assert_string_equal(fields[7], "failed");
-    assert_string_equal(fields[8], "bad_value");
-    split(next_line(&cursor), fields);
-    assert_string_equal(fields[7], "ok");
-    free(result);
-}
-
-/* The golden model with another longest context. */
-static const char *model_with_context(int n)
-{
-    static const char *const files[] = {"model.safetensors", "tokenizer.json",
-                                        "tokenizer_config.json", "generation_config.json"};
-    const char *dir = keep(emt_temp("short_model"));
-    char path[1024], target[1024];
-    size_t size;
-    emc_text config = {0};
-
-    mkdir(dir, 0700);
-    for (size_t i = 0; i < EMC_COUNT(files); i++) {
-        snprintf(path, sizeof(path), "%s/%s", dir, files[i]);
-        snprintf(target, sizeof(target), "%s/%s", emt_golden("annotate/model"), files[i]);
-        char *whole = realpath(target, NULL);
-        unlink(path);
-        assert_int_equal(symlink(whole, path), 0);
-        free(whole);
-    }
-    char *text = emt_read(emt_golden("annotate/model/config.json"), &size);
-    char *at = strstr(text, "\"max_position_embeddings\": 2048");
-    assert_non_null(at);
-    EMT_OK(emc_text_add(&config, text, (size_t)(at - text)));
-    EMT_OK(emc_text_addf(&config, "\"max_position_embeddings\": %d", n));
-    EMT_OK(emc_text_add_string(&config, at + strlen("\"max_position_embeddings\": 2048")));
-    emt_write("short_model/config.json", config.bytes, config.n);
-    emc_text_free(&config);
-    free(text);
-    return dir;
-}
-
-static void a_prompt_longer_than_the_context(void **state)
-{
-    emc_annotate_options o = defaults(emt_golden("annotate/cells.h5ad"), emt_temp("long.tsv"));
-    emc_annotate_summary *s;
-
-    (void)state;
-    o.model.model_dir = model_with_context(265);
-    EMT_OK(emc_annotate(&s, &o));
-    assert_true(s->n_status[EMC_CELL_FAILED] > 0 && s->n_status[EMC_CELL_OK] > 0);
-    emc_annotate_summary_close(s);
-    char *text = emt_read(o.output_path, NULL);
-    assert_non_null(strstr(text, "\tfailed\tprompt_too_long\t"));
-    free(text);
-    o.model.model_dir = model_with_context(120);
-    EMT_FAILS(EMC_ERR_CONFIG, "the model's context is 120", emc_annotate(&s, &o));
-    assert_null(s);
-}
-
-/* How many files of the folder begin with this. */
-static int count_files(const char *dir, const char *head)
-{
-    DIR *d = opendir(dir);
-    int n = 0;
-
-    assert_non_null(d);
-    for (struct dirent *e = readdir(d); e; e = readdir(d))
-        n += strncmp(e->d_name, head, strlen(head)) == 0 ||
-             (e->d_name[0] == '.' && strncmp(e->d_name + 1, head, strlen(head)) == 0);
-    closedir(d);
-    return n;
-}
-
-static void an_interrupted_run_leaves_no_result(void **state)
-{
-    static const int64_t stops[] = {0, 1, 20, 40};
-
-    (void)state;
-    for (size_t i = 0; i < EMC_COUNT(stops); i++) {
-        watcher w = {.cancel_at = stops[i]};
-        emc_annotate_options o =
-            defaults(emt_golden("annotate/cells.h5ad"), emt_temp("stopped.csv"));
-        emc_annotate_summary *s;
-        o.probabilities_path = keep(emt_temp("stopped.matrix.csv"));
-        o.on_progress = on_progress;
-        o.context = &w;
-        o.cancel = &w.cancel;
-        EMT_FAILS(EMC_ERR_CANCELLED, "interrupted", emc_annotate(&s, &o));
-        assert_null(s);
-        assert_int_equal(count_files(emt_temp_dir(), "stopped"), 0);
-    }
-}
-
-static void a_full_disk_leaves_no_result(void **state)
-{
-    emc_annotate_options o = defaults(emt_golden("annotate/cells.h5ad"), emt_temp("full.csv"));
-    struct rlimit before, small;
-    emc_annotate_summary *s;
-
-    (void)state;
-    /* The system refuses to let a file grow, as a full disk does. */
-    signal(SIGXFSZ, SIG_IGN);
-    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
-    small = before;
-    small.rlim_cur = 1000;
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
-    const emc_status status = emc_annotate(&s, &o);
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
-    assert_int_equal(status, EMC_ERR_IO);
-    assert_non_null(strstr(emc_message(), "full.csv"));
-    assert_int_equal(count_files(emt_temp_dir(), "full"), 0);
-    o.output_path = "/none/x.csv";
-    EMT_FAILS(EMC_ERR_CREATE, "/none/x.csv", emc_annotate(&s, &o));
-}
-
-static void what_makes_no_sense_is_refused(void **state)
-{
-    static const char mouse[] = "cell\tGata3\tKrt8\tActb\nA\t1\t2\t3\nB\t2\t1\t2\n";
-    static const char ensembl[] = "cell\tENSG00000141510\tENSG00000075624\nA\t1\t2\nB\t2\t1\n";
-    emc_annotate_options good = defaults(emt_golden("annotate/cells.h5ad"), emt_temp("bad.csv"));
-    emc_annotate_options o = good;
-    emc_annotate_summary *s;
-
-    (void)state;
-    o.input_path = keep(emt_write("mouse.tsv", mouse, sizeof(mouse) - 1));
-    EMT_FAILS(EMC_ERR_CONFIG, "0 % of the gene names are known human symbols",
-              emc_annotate(&s, &o));
-    assert_non_null(strstr(emc_message(), "Gata3, Krt8, Actb: they are written as mouse"));
-    o.input.min_gene_match = 0;
-    o.input.min_genes = 1;
-    annotate(&o); /* the user insists */
-    o = good;
-    o.input_path = keep(emt_write("ensembl.tsv", ensembl, sizeof(ensembl) - 1));
-    EMT_FAILS(EMC_ERR_FORMAT, "--gene-symbols", emc_annotate(&s, &o));
-    o = good;
-    o.input_path = "/none/cells.h5ad";
-    EMT_FAILS(EMC_ERR_NOT_FOUND, "/none/cells.h5ad", emc_annotate(&s, &o));
-    o = good;
-    o.model.model_dir = "/none/model";
-    EMT_FAILS(EMC_ERR_NOT_FOUND, "/none/model", emc_annotate(&s, &o));
-    o = good;
-    o.output_format = "xml";
-    EMT_FAILS(EMC_ERR_USAGE, "wanted csv, tsv or jsonl", emc_annotate(&s, &o));
-    o = good;
-    o.top_k = 4;
-    EMT_FAILS(EMC_ERR_USAGE, "--top-k 4", emc_annotate(&s, &o));
-    o = good;
-    o.probabilities_path = o.output_path;
-    EMT_FAILS(EMC_ERR_USAGE, "named for the results and for", emc_annotate(&s, &o));
-    o = good;
-    o.unknown_below = 2;
-    EMT_FAILS(EMC_ERR_USAGE, "--unknown-below 2", emc_annotate(&s, &o));
-    o = good;
-    o.input.min_genes = 200;
-    EMT_FAILS(EMC_ERR_USAGE, "--min-genes 200 is above", emc_annotate(&s, &o));
-    o = good;
-    o.profile = "none";
-    EMT_FAILS(EMC_ERR_NOT_FOUND, "neither a file nor a built-in", emc_annotate(&s, &o));
-}
-
-static void formats_can_be_named(void **state)
-{
-    emc_annotate_options o = defaults(emt_golden("annotate/cells.h5ad"), emt_temp("x.txt"));
-    emc_annotate_summary *s;
-
-    (void)state;
-    o.input.limit = 2;
-    EMT_FAILS(EMC_ERR_USAGE, "x.txt", emc_annotate(&s, &o));
-    o.output_format = "tsv";
-    annotate(&o);
-    char *text = emt_read(o.output_path, NULL);
-    assert_memory_equal(text, "cell_id\tlabel\t", 14);
-    free(text);
-}
-
 /* Only speed may depend on it, but for the last bits. */
 static void the_prefix_changes_no_answer(void **state)
 {
-    emc_annotate_options o = defaults(emt_golden("annotate/cells.h5ad"), emt_temp("prefix.tsv"));
+    emc_annotate_options o =
+        case_options(emt_golden("annotate/cells.h5ad"), emt_temp("prefix.tsv"));
     cJSON *expected = read_expected();
 
     (void)state;
     o.no_prefix_caching = true;
-    annotate(&o);
+    case_annotate(&o);
     char *table = emt_read(o.output_path, NULL);
     check_results(table, expected_of(expected, "embryo"));
     free(table);
@@ -708,12 +413,6 @@ int main(void)
         cmocka_unit_test(the_summary_counts),
         cmocka_unit_test(thresholds_and_places_are_written),
         cmocka_unit_test(a_users_labels_replace_the_profiles),
-        cmocka_unit_test(a_bad_cell_costs_its_status),
-        cmocka_unit_test(a_prompt_longer_than_the_context),
-        cmocka_unit_test(an_interrupted_run_leaves_no_result),
-        cmocka_unit_test(a_full_disk_leaves_no_result),
-        cmocka_unit_test(what_makes_no_sense_is_refused),
-        cmocka_unit_test(formats_can_be_named),
         cmocka_unit_test(the_prefix_changes_no_answer),
     };
 

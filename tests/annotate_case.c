@@ -1,0 +1,98 @@
+#include "annotate_case.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "emt.h"
+
+void watch_progress(void *context, const emc_progress *p)
+{
+    case_watcher *w = context;
+
+    w->n_calls++;
+    assert_true(p->stage >= w->last_stage);
+    assert_true(p->n_done >= (p->stage == EMC_STAGE_CELLS ? w->last_done : 0));
+    w->last_done = p->n_done;
+    w->last_stage = p->stage;
+    if (w->cancel_at >= 0 && p->stage == EMC_STAGE_CELLS && p->n_done >= w->cancel_at)
+        w->cancel = 1;
+}
+
+void watch_log(void *context, const char *line)
+{
+    ((case_watcher *)context)->n_logs++;
+    assert_null(strchr(line, '\n'));
+}
+
+/* Paths of emt.h are good for a few calls only. */
+const char *case_keep(const char *path)
+{
+    static char paths[64][512];
+    static int n;
+    char *kept = paths[n++ % 64];
+
+    snprintf(kept, sizeof(paths[0]), "%s", path);
+    return kept;
+}
+
+emc_annotate_options case_options(const char *input, const char *output)
+{
+    emc_annotate_options o;
+
+    emc_annotate_defaults(&o);
+    o.input_path = case_keep(input);
+    o.output_path = case_keep(output);
+    o.model.model_dir = case_keep(emt_golden("annotate/model"));
+    o.model.dtype = EMC_DTYPE_FLOAT32;
+    o.model.n_threads = 1;
+    o.max_num_batched_tokens = 512;
+    return o;
+}
+
+void case_annotate(const emc_annotate_options *o)
+{
+    emc_annotate_summary *summary;
+
+    EMT_OK(emc_annotate(&summary, o));
+    emc_annotate_summary_close(summary);
+}
+
+static void unquote(char *field)
+{
+    char *to = field;
+
+    for (const char *c = field + 1; *c; c++) {
+        if (*c == '"')
+            c++; /* the second of two, or the end */
+        if (!*c)
+            break;
+        *to++ = *c;
+    }
+    *to = '\0';
+}
+
+int case_split(char *line, char **fields)
+{
+    int n = 0;
+
+    for (char *next = line; next && n < MAX_FIELDS; n++) {
+        fields[n] = next;
+        next = strchr(next, '\t');
+        if (next)
+            *next++ = '\0';
+        if (fields[n][0] == '"')
+            unquote(fields[n]);
+    }
+    return n;
+}
+
+char *case_next_line(char **cursor)
+{
+    char *line = *cursor, *end = strchr(line, '\n');
+
+    if (!end)
+        return NULL;
+    *end = '\0';
+    *cursor = end + 1;
+    return line;
+}
