@@ -16,7 +16,7 @@ import make_tokenizer
 import simulate
 
 HERE = pathlib.Path(__file__).resolve().parent
-PARTS = 12
+PARTS = 7
 
 
 def write_prompts(emcell, cells, tokenizer, output, columns="label,embryo"):

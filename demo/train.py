@@ -106,7 +106,7 @@ def main():
     parser.add_argument("data", type=pathlib.Path, help="folder that prepare.py filled")
     parser.add_argument("output", type=pathlib.Path)
     parser.add_argument("--parts", type=int, help="train on the first so many parts; default all")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16",
                         help="of the matrix products; weights and their sums are float32")
     args = parser.parse_args()
