@@ -167,7 +167,7 @@ emc_status emc_ranker_cell(emc_ranker *ranker, const emc_cell_block *block, int 
                            emc_ranked *ranked)
 {
     const emc_rank_options *options = &ranker->options;
-    int n_touched;
+    int n_touched = 0;
 
     *ranked = (emc_ranked){0};
     if (row < 0 || row >= block->n_rows)
