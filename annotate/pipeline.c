@@ -63,6 +63,8 @@ static emc_status fill_item(const work *w, emc_item *item, const emc_input_cell 
     emc_ids_clear(&item->prompt.ids);
     emc_text_clear(&item->cell_id);
     EMC_TRY(emc_text_add_string(&item->cell_id, cell->cell_id));
+    emc_text_clear(&item->message);
+    EMC_TRY(emc_text_add_string(&item->message, cell->message));
     if (cell->status != EMC_CELL_OK)
         return EMC_OK;
     EMC_TRY(emc_prompter_render(w->p->prompter, cell->ranked.genes, cell->ranked.n_top, false,
@@ -70,6 +72,10 @@ static emc_status fill_item(const work *w, emc_item *item, const emc_input_cell 
     if (item->prompt.ids.n > (size_t)w->p->max_prompt) {
         item->status = EMC_CELL_FAILED;
         item->reason = "prompt_too_long";
+        return emc_text_addf(&item->message,
+                             "cell \"%s\": its prompt has %zu tokens, %d fit; list fewer genes "
+                             "with --n-genes",
+                             cell->cell_id, item->prompt.ids.n, w->p->max_prompt);
     }
     return EMC_OK;
 }
@@ -219,6 +225,7 @@ static void close_items(work *w)
 {
     for (int i = 0; w->items && i < N_ITEMS; i++) {
         emc_text_free(&w->items[i].cell_id);
+        emc_text_free(&w->items[i].message);
         emc_rendered_free(&w->items[i].prompt);
         emc_ids_free(&w->items[i].generated);
         free(w->items[i].log_probs);

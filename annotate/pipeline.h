@@ -24,6 +24,7 @@ typedef struct {
     emc_text cell_id;
     emc_cell_status status; /* ok: it was asked */
     const char *reason;     /* static */
+    emc_text message;       /* of a failed cell: one line for people; else empty */
     int n_genes;            /* in the prompt */
     emc_rendered prompt;
     double *log_probs; /* [n_labels], full answers */

@@ -271,12 +271,25 @@ static emc_status decode(run *r, const emc_item *item)
     return emc_text_add(&r->raw_text, "", 0);
 }
 
+#define MAX_TOLD 5 /* failed cells; the table has them all */
+
+static void tell_failure(const run *r, const emc_item *item)
+{
+    const int64_t n = r->summary->n_status[EMC_CELL_FAILED];
+
+    if (item->message.n > 0 && n <= MAX_TOLD)
+        log_line(r, item->message.bytes);
+    if (item->message.n > 0 && n == MAX_TOLD)
+        log_line(r, "further cells that fail stand in the results only");
+}
+
 static void count(run *r, const emc_item *item, const emc_verdict *verdict)
 {
     emc_annotate_summary *s = r->summary;
 
     s->n_cells++;
     s->n_status[verdict->status]++;
+    tell_failure(r, item);
     if (verdict->label >= 0)
         s->n_label[verdict->label]++;
     if (!isnan(verdict->score)) {

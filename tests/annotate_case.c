@@ -20,7 +20,10 @@ void watch_progress(void *context, const emc_progress *p)
 
 void watch_log(void *context, const char *line)
 {
-    ((case_watcher *)context)->n_logs++;
+    case_watcher *w = context;
+
+    w->n_logs++;
+    snprintf(w->last_log, sizeof(w->last_log), "%s", line);
     assert_null(strchr(line, '\n'));
 }
 

@@ -12,6 +12,7 @@ typedef struct {
     emc_stage last_stage;
     volatile sig_atomic_t cancel;
     int64_t cancel_at; /* cells; -1: never */
+    char last_log[1024];
 } case_watcher;
 
 /* Callbacks of the options; the context is a case_watcher. They check the order of what comes, and

@@ -18,10 +18,15 @@ static void a_bad_cell_costs_its_status(void **state)
     emc_annotate_options o =
         case_options(emt_write("nan.tsv", text, sizeof(text) - 1), emt_temp("nan_out.tsv"));
     char *fields[MAX_FIELDS];
+    case_watcher w = {.cancel_at = -1};
 
     (void)state;
     o.input.min_genes = 1;
+    o.on_log = watch_log;
+    o.context = &w;
     case_annotate(&o);
+    assert_non_null(strstr(w.last_log, "nan.tsv"));
+    assert_non_null(strstr(w.last_log, "GATA3"));
     char *result = emt_read(o.output_path, NULL), *cursor = result;
     case_next_line(&cursor);
     case_split(case_next_line(&cursor), fields);
