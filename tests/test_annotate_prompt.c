@@ -190,6 +190,58 @@ static void copied_ids_are_those_of_the_whole_text(void **state)
     }
 }
 
+/* Forms that cannot be cut into genes: all is tokenised, and the ids are as right. */
+static void other_forms_are_tokenised_whole(void **state)
+{
+    static const struct {
+        const char *from, *to;
+        bool is_fast;
+    } forms[] = {
+        {"\"{genes}\"", "\"{genes}s\"", false},                  /* a letter joins the last gene */
+        {"\"separator\": \" \"", "\"separator\": \"x\"", false}, /* letters join all */
+        {"\"{genes}\"", "\"x{genes}\"", true},                   /* the first gene is not copied */
+        {"\"{genes}\"", "\"  {genes}.\"", true},
+        {"\"separator\": \" \"", "\"separator\": \"\\n\"", true},
+        {"\"separator\": \" \"", "\"separator\": \" > \"", true},
+    };
+    static const char *const good[] = {"GATA3", "KRT8", "HLA-A", "C1orf43", "7SK"};
+    static const int32_t genes[] = {4, 0, 2, 1, 3};
+    const char *names[5];
+    size_t n;
+    char *plain = emt_read(emt_golden("annotate/plain.json"), &n);
+
+    (void)state;
+    for (size_t i = 0; i < EMC_COUNT(forms); i++) {
+        emc_text text = {0};
+        fixture f = {0};
+        emc_rendered fast = {0}, named = {0};
+        const char *at = strstr(plain, forms[i].from);
+        assert_non_null(at);
+        EMT_OK(emc_text_add(&text, plain, (size_t)(at - plain)));
+        EMT_OK(emc_text_add_string(&text, forms[i].to));
+        EMT_OK(emc_text_add_string(&text, at + strlen(forms[i].from)));
+        EMT_OK(emc_profile_parse(&f.profile, text.bytes, text.n, "form"));
+        EMT_OK(emc_tokenizer_open(&f.tokenizer, emt_golden("annotate/model")));
+        const emc_prompter_options options = {f.profile, NULL, f.tokenizer, 0};
+        EMT_OK(emc_prompter_open(&f.prompter, &options));
+        EMT_OK(emc_prompter_set_genes(f.prompter, good, EMC_COUNT(good)));
+        if (emc_prompter_is_fast(f.prompter) != forms[i].is_fast)
+            fail_msg("%s: fast is %d", forms[i].to, !forms[i].is_fast);
+        for (int k = 0; k < 5; k++)
+            names[k] = good[genes[k]];
+        for (int k = 0; k <= 5; k++) {
+            EMT_OK(emc_prompter_render(f.prompter, genes, k, false, &fast));
+            EMT_OK(emc_prompter_render_names(f.prompter, names, k, &named));
+            assert_same_ids(&fast.ids, &named.ids, forms[i].to);
+        }
+        emc_rendered_free(&fast);
+        emc_rendered_free(&named);
+        emc_text_free(&text);
+        close_all(&f);
+    }
+    free(plain);
+}
+
 static int count_id(const emc_ids *ids, int32_t id)
 {
     int n = 0;
@@ -417,6 +469,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(prompts_are_those_of_another_program),
         cmocka_unit_test(copied_ids_are_those_of_the_whole_text),
+        cmocka_unit_test(other_forms_are_tokenised_whole),
         cmocka_unit_test(a_gene_named_like_a_token_stays_text),
         cmocka_unit_test(every_prompt_begins_with_the_prefix),
         cmocka_unit_test(choices_are_the_rest_of_prompt_and_answer),
