@@ -303,6 +303,13 @@ static void prefix_changes_rounding_only(void **state)
         run_requests(f.engine, &request, NULL, 1, set.n, &with);
         assert_same_answers(&with, &without, 1, set.n, "another prefix");
         free_answers(&with, 1);
+        int32_t near[100]; /* all but the last id */
+        memcpy(near, request.ids, sizeof near);
+        near[99] = (near[99] + 1) % f.vocab;
+        EMT_OK(emc_engine_set_prefix(f.engine, near, 100));
+        run_requests(f.engine, &request, NULL, 1, set.n, &with);
+        assert_same_answers(&with, &without, 1, set.n, "a prefix that differs at its end");
+        free_answers(&with, 1);
         EMT_OK(emc_engine_set_prefix(f.engine, NULL, 0));
         run_requests(f.engine, &request, NULL, 1, set.n, &with);
         assert_same_answers(&with, &without, 1, set.n, "no prefix any more");

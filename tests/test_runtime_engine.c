@@ -403,6 +403,8 @@ static void nan_is_told(void **state)
         assert_true(got);
         n_answers[answer.ask][answer.finite]++;
         assert_false(answer.ended && !answer.finite);
+        for (int k = 0; k < answer.n_ids; k++)
+            assert_in_range(answer.ids[k], 0, f.vocab - 1);
         check_pages(f.engine);
     }
     for (int ask = 0; ask < 2; ask++)
