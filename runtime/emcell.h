@@ -120,8 +120,7 @@ typedef struct {
     emc_ask ask;
     int n_prompt;
     const double *log_probs; /* [n_choices], EMC_ASK_CHOICES: the sum over a choice's tokens of the
-                                natural log of their probability over the full vocabulary; NaN where
-                                the model's own numbers are */
+                                natural log of their probability over the full vocabulary */
     const int32_t *ids;      /* EMC_ASK_GENERATE: what was generated, the eos not included */
     int n_ids;
     bool ended;  /* EMC_ASK_GENERATE: by an eos, not by max_tokens */
