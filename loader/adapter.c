@@ -63,7 +63,7 @@ void emc_projection_shape(const emc_model_config *config, emc_projection project
 
 /* One module of the model: where its parts go, and the shape of its weight. */
 typedef struct {
-    emc_lora *lora;             /* NULL for a norm */
+    emc_adapter_lora *lora;     /* NULL for a norm */
     const emc_tensor **replace; /* a full replacement goes here */
     int out, in;                /* in 0 for a norm */
 } module_slot;
@@ -143,8 +143,8 @@ static emc_status take_weight(emc_adapter *a, const emc_adapter_key *key, const 
     return fill(slot->replace, tensor);
 }
 
-static emc_status take_lora(emc_adapter *a, const emc_adapter_key *key, emc_lora *lora, int out,
-                            int in, const emc_tensor *tensor, const char *path)
+static emc_status take_lora(emc_adapter *a, const emc_adapter_key *key, emc_adapter_lora *lora,
+                            int out, int in, const emc_tensor *tensor, const char *path)
 {
     emc_status status;
     int rank;
@@ -198,7 +198,8 @@ static emc_status take_tensor(emc_adapter *a, const emc_tensor *tensor)
 }
 
 /* A pair is whole, and no module is changed in two ways. */
-static emc_status check_lora(const emc_adapter *a, const emc_lora *lora, const emc_tensor *replace)
+static emc_status check_lora(const emc_adapter *a, const emc_adapter_lora *lora,
+                             const emc_tensor *replace)
 {
     const emc_tensor *any = lora->a ? lora->a : lora->b ? lora->b : lora->magnitude;
 

@@ -39,7 +39,7 @@ typedef struct {
     const emc_tensor *magnitude; /* [out], or NULL */
     int rank;
     double scale; /* alpha / rank, or alpha / sqrt(rank) with rslora */
-} emc_lora;
+} emc_adapter_lora;
 
 /* Full replacements (modules_to_save); NULL where the base's own stays. */
 typedef struct {
@@ -49,13 +49,13 @@ typedef struct {
 } emc_layer_replacement;
 
 typedef struct {
-    emc_lora proj[EMC_N_PROJ];
+    emc_adapter_lora proj[EMC_N_PROJ];
     emc_layer_replacement replace;
 } emc_adapter_layer;
 
 typedef struct {
-    emc_lora embed; /* a [rank, vocab], b [hidden, rank]: x = E[t] + scale * B A[:, t] */
-    emc_lora head;  /* a [rank, hidden], b [vocab, rank] */
+    emc_adapter_lora embed; /* a [rank, vocab], b [hidden, rank]: x = E[t] + scale * B A[:, t] */
+    emc_adapter_lora head;  /* a [rank, hidden], b [vocab, rank] */
     const emc_tensor *embed_weight;  /* [vocab, hidden] replacement, or NULL */
     const emc_tensor *head_weight;   /* [vocab, hidden] replacement, or NULL */
     const emc_tensor *norm_weight;   /* [hidden] replacement, or NULL */
@@ -75,8 +75,8 @@ typedef struct emc_adapter emc_adapter;
  *
  * EMC_ERR_NOT_FOUND: no folder, config or weights. EMC_ERR_FORMAT, with file and key or tensor:
  * pickled weights (.bin), peft_type other than LORA, bias tensors, and every other setting whose
- * arithmetic is not that of emc_lora, by name; a tensor that is unknown, doubled, without its
- * partner or wrongly shaped; a rank that disagrees with r or rank_pattern; a pattern that this
+ * arithmetic is not that of emc_adapter_lora, by name; a tensor that is unknown, doubled, without
+ * its partner or wrongly shaped; a rank that disagrees with r or rank_pattern; a pattern that this
  * reader cannot represent.
  */
 emc_status emc_adapter_open(emc_adapter **out, const char *dir, const emc_model_config *config);

@@ -153,9 +153,9 @@ int emc_weight_source_parts(const emc_weight_source *source, emc_matrix_role rol
 
 /* The adapter's updates of a matrix's parts, in the parts' order. */
 static void find_updates(const emc_adapter_weights *adapted, emc_matrix_role role, int layer,
-                         const emc_lora **updates)
+                         const emc_adapter_lora **updates)
 {
-    const emc_lora *proj = adapted->layers[layer].proj;
+    const emc_adapter_lora *proj = adapted->layers[layer].proj;
 
     switch (role) {
     case EMC_MATRIX_QKV:
@@ -210,8 +210,8 @@ static emc_status dora_scale(float *scale, const emc_tensor *weight, const emc_t
 }
 
 /* One part: its A below those before it, its B beside them, on its own rows. */
-static emc_status add_update(emc_low_rank *out, const emc_lora *update, const emc_tensor *weight,
-                             int first_rank, int first_row)
+static emc_status add_update(emc_low_rank *out, const emc_adapter_lora *update,
+                             const emc_tensor *weight, int first_rank, int first_row)
 {
     const int n = (int)weight->dims[0];
     float *a = out->a + (size_t)first_rank * out->k;
@@ -233,8 +233,8 @@ static emc_status add_update(emc_low_rank *out, const emc_lora *update, const em
 }
 
 /* n, k, rank and zeroed arrays; ones where a part has no DoRA. */
-static emc_status make_room(emc_low_rank *out, const emc_lora **updates, const emc_tensor **weights,
-                            int n_parts)
+static emc_status make_room(emc_low_rank *out, const emc_adapter_lora **updates,
+                            const emc_tensor **weights, int n_parts)
 {
     bool dora = false;
 
@@ -257,7 +257,7 @@ static emc_status make_room(emc_low_rank *out, const emc_lora **updates, const e
 }
 
 /* The embedding looks rows up, so its A is [rank, vocab] and its B [hidden, rank]. */
-static emc_status embedding_update(emc_low_rank *out, const emc_lora *update,
+static emc_status embedding_update(emc_low_rank *out, const emc_adapter_lora *update,
                                    const emc_tensor *weight)
 {
     const size_t vocab = weight->dims[0], hidden = weight->dims[1];
@@ -282,7 +282,7 @@ emc_status emc_weight_source_low_rank(const emc_weight_source *source, emc_matri
                                       int layer, emc_low_rank *out)
 {
     const emc_tensor *weights[EMC_MAX_PARTS];
-    const emc_lora *updates[EMC_MAX_PARTS];
+    const emc_adapter_lora *updates[EMC_MAX_PARTS];
     const int n_parts = emc_weight_source_parts(source, role, layer, weights);
     int rank = 0, row = 0;
     emc_status status;

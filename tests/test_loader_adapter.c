@@ -28,8 +28,8 @@ static float value_at(const emc_tensor *tensor, int row, int column)
 
 /* One input to a module and what the adapter adds to its output, in double. *size is the sum of
  * the absolute values of all products, which the rounding errors scale with. */
-static void add_linear(double *added, double *size, const emc_lora *lora, const emc_tensor *base,
-                       int out, int in)
+static void add_linear(double *added, double *size, const emc_adapter_lora *lora,
+                       const emc_tensor *base, int out, int in)
 {
     double ax[MAX_WIDTH] = {0}, ax_size[MAX_WIDTH] = {0};
 
@@ -63,7 +63,7 @@ static void add_linear(double *added, double *size, const emc_lora *lora, const 
     }
 }
 
-static void add_embedding(double *added, double *size, const emc_lora *lora, int hidden)
+static void add_embedding(double *added, double *size, const emc_adapter_lora *lora, int hidden)
 {
     for (int o = 0; o < hidden; o++) {
         added[o] = size[o] = 0.0;
@@ -109,7 +109,7 @@ static void compare_with_peft(const emc_adapter *adapter, const emc_model_config
         const emc_layer_weights *l = &base->layers[i];
         const emc_tensor *bases[EMC_N_PROJ] = {l->q, l->k, l->v, l->o, l->gate, l->up, l->down};
         for (int p = 0; p < EMC_N_PROJ; p++) {
-            const emc_lora *lora = &w->layers[i].proj[p];
+            const emc_adapter_lora *lora = &w->layers[i].proj[p];
             char name[128];
             int out, in;
             if (!lora->a) {
@@ -342,7 +342,7 @@ static void test_tolerated(void **state)
         if (status != EMC_OK)
             fail_msg("%s %s: %s", tolerated[i].settings, tolerated[i].tensors[0].name,
                      emc_message());
-        const emc_lora *q = &emc_adapter_get(adapter)->layers[0].proj[EMC_PROJ_Q];
+        const emc_adapter_lora *q = &emc_adapter_get(adapter)->layers[0].proj[EMC_PROJ_Q];
         assert_true(q->a && q->b);
         assert_true(q->scale == 4.0 / q->rank);
         assert_null(emc_adapter_get(adapter)->layers[1].proj[EMC_PROJ_Q].a);
