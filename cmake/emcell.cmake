@@ -24,7 +24,7 @@ if(EMCELL_WERROR)
 endif()
 if(EMCELL_SANITIZE)
   target_compile_options(emc_flags INTERFACE
-    -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+    -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_link_options(emc_flags INTERFACE -fsanitize=address,undefined)
 endif()
 
