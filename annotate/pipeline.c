@@ -141,6 +141,11 @@ static emc_status feed(work *w, int *n_in_flight)
 
 static emc_status keep_answer(const work *w, emc_item *item, const emc_answer *answer)
 {
+    if (!answer->finite) {
+        item->status = EMC_CELL_FAILED;
+        item->reason = "not_a_number";
+        return EMC_OK;
+    }
     if (answer->ask == EMC_ASK_CHOICES) {
         memcpy(item->log_probs, answer->log_probs,
                (size_t)w->p->n_labels * sizeof(*item->log_probs));

@@ -89,6 +89,33 @@ static void a_prompt_longer_than_the_context(void **state)
     assert_null(s);
 }
 
+/* Broken weights: the bytes of the last tensor, the final norm, are NaN. */
+static void a_model_of_nan(void **state)
+{
+    emc_annotate_options o = case_options(emt_golden("annotate/cells.h5ad"), emt_temp("nan.csv"));
+    emc_annotate_summary *s;
+    size_t n;
+
+    (void)state;
+    o.model.model_dir = model_with_context(2048);
+    char *bytes = emt_read(emt_golden("annotate/model/model.safetensors"), &n);
+    memset(bytes + n - 16, 0xFF, 16);
+    unlink(emt_temp("short_model/model.safetensors"));
+    emt_write("short_model/model.safetensors", bytes, n);
+    free(bytes);
+    for (int answer = EMC_ANSWER_FULL; answer <= EMC_ANSWER_GENERATE; answer++) {
+        o.answer = answer;
+        EMT_OK(emc_annotate(&s, &o));
+        assert_true(s->n_status[EMC_CELL_FAILED] > 0);
+        assert_int_equal(s->n_status[EMC_CELL_OK], 0);
+        assert_int_equal(s->n_status[EMC_CELL_INVALID], 0);
+        emc_annotate_summary_close(s);
+        char *text = emt_read(o.output_path, NULL);
+        assert_non_null(strstr(text, ",failed,not_a_number,"));
+        free(text);
+    }
+}
+
 /* How many files of the folder begin with this. */
 static int count_files(const char *dir, const char *head)
 {
@@ -211,6 +238,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_bad_cell_costs_its_status),
         cmocka_unit_test(a_prompt_longer_than_the_context),
+        cmocka_unit_test(a_model_of_nan),
         cmocka_unit_test(an_interrupted_run_leaves_no_result),
         cmocka_unit_test(a_full_disk_leaves_no_result),
         cmocka_unit_test(what_makes_no_sense_is_refused),
