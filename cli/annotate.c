@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "cli/commands.h"
 #include "cli/common.h"
@@ -151,6 +152,14 @@ static void print_labels(const emc_annotate_summary *summary)
     }
 }
 
+/* The most memory this process has held, mapped weights that are in use included. */
+static double peak_megabytes(void)
+{
+    struct rusage usage;
+
+    return getrusage(RUSAGE_SELF, &usage) == 0 ? (double)usage.ru_maxrss / 1024.0 : 0.0;
+}
+
 static void print_summary(cli_log *log, const arguments *a, const emc_annotate_summary *summary)
 {
     const emc_engine_stats *engine = &summary->engine;
@@ -164,8 +173,10 @@ static void print_summary(cli_log *log, const arguments *a, const emc_annotate_s
              summary->seconds_run > 0 ? (double)summary->n_prompt_tokens / summary->seconds_run : 0,
              summary->seconds_load);
     cli_log_info(log, line);
-    snprintf(line, sizeof line, "%lld steps, %lld rows through the model, %lld read",
-             (long long)engine->n_steps, (long long)engine->n_rows, (long long)engine->n_readers);
+    snprintf(line, sizeof line,
+             "%lld steps, %lld rows through the model, %lld read; peak memory %.0f MB",
+             (long long)engine->n_steps, (long long)engine->n_rows, (long long)engine->n_readers,
+             peak_megabytes());
     cli_log_info(log, line);
     for (int i = 0; i < EMC_N_CELL_STATUSES; i++) {
         if (summary->n_status[i] == 0)
