@@ -172,40 +172,100 @@ bool emc_is_plain_name(const char *name)
     return *name && !strchr(name, '/') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
 }
 
+/* The folder that a path is in; false where there is no memory. */
+static bool parent_folder(char **out, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    *out = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
+    return *out != NULL;
+}
+
+bool emc_same_file(const char *a, const char *b)
+{
+    struct stat at_a, at_b;
+    bool same = false;
+    char *real_a = NULL, *real_b = NULL;
+    const bool has_a = stat(a, &at_a) == 0, has_b = stat(b, &at_b) == 0;
+
+    if (has_a != has_b)
+        return false;
+    if (has_a)
+        return S_ISREG(at_a.st_mode) && at_a.st_dev == at_b.st_dev && at_a.st_ino == at_b.st_ino;
+    /* Neither is there yet: the same name in the same folder. */
+    const char *slash_a = strrchr(a, '/'), *slash_b = strrchr(b, '/');
+    if (strcmp(slash_a ? slash_a + 1 : a, slash_b ? slash_b + 1 : b) != 0)
+        return false;
+    if (parent_folder(&real_a, a) && parent_folder(&real_b, b) && stat(real_a, &at_a) == 0 &&
+        stat(real_b, &at_b) == 0)
+        same = at_a.st_dev == at_b.st_dev && at_a.st_ino == at_b.st_ino;
+    free(real_a);
+    free(real_b);
+    return same;
+}
+
 struct emc_out_file {
     FILE *stream;
     char *path;
-    char *temporary; /* "" for standard output */
+    char *temporary; /* "" where nothing is renamed */
     bool committed;
 };
+
+/* What is no regular file (a device, a pipe) is written to where it is: a rename would put a file
+ * in its place. A link is followed, so that the file it names is the one that is replaced. */
+static emc_status open_to_write(int *fd, emc_out_file *file)
+{
+    char *target = NULL;
+    struct stat st;
+    const bool exists = stat(file->path, &st) == 0;
+
+    if (strcmp(file->path, "-") == 0) {
+        *fd = dup(STDOUT_FILENO);
+    } else if (exists && S_ISDIR(st.st_mode)) {
+        return emc_fail(EMC_ERR_CREATE, "%s: a folder, wanted a file name", file->path);
+    } else if (exists && !S_ISREG(st.st_mode)) {
+        *fd = open(file->path, O_WRONLY | O_CLOEXEC);
+    } else {
+        if (lstat(file->path, &st) == 0 && S_ISLNK(st.st_mode)) {
+            target = realpath(file->path, NULL);
+            if (!target)
+                return emc_fail(EMC_ERR_CREATE, "%s: a link to nowhere", file->path);
+            free(file->path);
+            file->path = target;
+        }
+        const size_t n = strlen(file->path) + 32;
+        free(file->temporary);
+        EMC_TRY(emc_alloc(&file->temporary, n, 1, "a path"));
+        snprintf(file->temporary, n, "%s.%ld.partial", file->path, (long)getpid());
+        *fd = open(file->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+        if (*fd < 0)
+            file->temporary[0] = '\0'; /* nothing of ours to remove */
+    }
+    if (*fd < 0 && errno == ENOENT)
+        return emc_fail(EMC_ERR_CREATE, "%s: no such folder; make it first", file->path);
+    if (*fd < 0)
+        return emc_fail(EMC_ERR_CREATE, "%s: %s", file->path, strerror(errno));
+    return EMC_OK;
+}
 
 emc_status emc_out_file_open(emc_out_file **out, const char *path)
 {
     emc_status status;
     emc_out_file *file = NULL;
-    size_t n = strlen(path) + 32;
     int fd = -1;
 
     *out = NULL;
     EMC_TRY(emc_alloc(&file, 1, sizeof *file, "an output file"));
     status = emc_copy_string(&file->path, path);
+    if (status == EMC_OK)
+        status = emc_copy_string(&file->temporary, "");
+    if (status == EMC_OK)
+        status = open_to_write(&fd, file);
     if (status != EMC_OK)
         goto done;
-    status = emc_alloc(&file->temporary, n, 1, "a path");
-    if (status != EMC_OK)
-        goto done;
-    if (strcmp(path, "-") == 0) {
-        fd = dup(STDOUT_FILENO);
-    } else if (emc_is_directory(path)) {
-        status = emc_fail(EMC_ERR_CREATE, "%s: a folder, wanted a file name", path);
-        goto done;
-    } else {
-        snprintf(file->temporary, n, "%s.%ld.partial", path, (long)getpid());
-        fd = open(file->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    }
-    if (fd < 0 || !(file->stream = fdopen(fd, "w"))) {
+    file->stream = fdopen(fd, "w");
+    if (!file->stream) {
         status = emc_fail(EMC_ERR_CREATE, "%s: %s", path, strerror(errno));
-        file->temporary[0] = '\0'; /* nothing of ours to remove */
         goto done;
     }
     fd = -1;

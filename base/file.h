@@ -36,9 +36,18 @@ emc_status emc_path_join(char **out, const char *dir, const char *name);
 bool emc_is_plain_name(const char *name);
 
 /*
+ * True when two paths name one regular file, however they are written and through links; of files
+ * that are not there yet, when they would be one. A device or a pipe is never the same file: it
+ * may be written to twice.
+ */
+bool emc_same_file(const char *a, const char *b);
+
+/*
  * A file that appears under its name only when it is whole: written to a temporary name in the
  * same folder, then flushed, synced and renamed by commit. Without a commit, close removes it.
- * The path "-" is standard output: nothing is renamed, commit flushes.
+ * The path "-" is standard output: nothing is renamed, commit flushes. So it is with a path that
+ * is a device or a pipe, which is opened as it is. A symbolic link is followed, and the file that
+ * it names is replaced.
  */
 typedef struct emc_out_file emc_out_file;
 
@@ -50,7 +59,8 @@ emc_status emc_out_file_write(emc_out_file *file, const void *bytes, size_t n_by
 emc_status emc_out_file_commit(emc_out_file *file);
 void emc_out_file_close(emc_out_file *file);
 
-/* The name being written to; for a signal handler that must remove it. "" for "-". */
+/* The name being written to; for a signal handler that must remove it. "" where nothing is
+ * renamed. */
 const char *emc_out_file_temporary(const emc_out_file *file);
 
 #ifdef __cplusplus

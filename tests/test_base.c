@@ -1,11 +1,13 @@
 /* base/: messages, sizes, files, JSON, text, maps, queues. */
 #include "emt.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/dtype.h"
@@ -107,6 +109,71 @@ static void test_out_file_is_whole_or_absent(void **state)
         close(saved);
         fclose(full);
     }
+}
+
+/* A rename over a device would put a file in its place: for root, over /dev/null itself. */
+static void test_out_file_keeps_devices_and_links(void **state)
+{
+    (void)state;
+    char pipe_path[4096], link_path[4096], target[4096], got[8] = "";
+    emc_out_file *file;
+    struct stat st;
+    char *text;
+
+    snprintf(pipe_path, sizeof pipe_path, "%s", emt_temp("out.pipe"));
+    assert_int_equal(mkfifo(pipe_path, 0600), 0);
+    const int reader = open(pipe_path, O_RDONLY | O_NONBLOCK);
+    assert_true(reader >= 0);
+    EMT_OK(emc_out_file_open(&file, pipe_path));
+    assert_string_equal(emc_out_file_temporary(file), "");
+    EMT_OK(emc_out_file_write(file, "abc", 3));
+    EMT_OK(emc_out_file_commit(file));
+    emc_out_file_close(file);
+    assert_int_equal(read(reader, got, sizeof got), 3);
+    close(reader);
+    assert_memory_equal(got, "abc", 3);
+    assert_int_equal(lstat(pipe_path, &st), 0);
+    assert_true(S_ISFIFO(st.st_mode));
+
+    snprintf(target, sizeof target, "%s", emt_temp("out.target"));
+    snprintf(link_path, sizeof link_path, "%s", emt_temp("out.link"));
+    emt_write("out.target", "old", 3);
+    assert_int_equal(symlink("out.target", link_path), 0);
+    EMT_OK(emc_out_file_open(&file, link_path));
+    EMT_OK(emc_out_file_write(file, "new", 3));
+    EMT_OK(emc_out_file_commit(file));
+    emc_out_file_close(file);
+    assert_int_equal(lstat(link_path, &st), 0);
+    assert_true(S_ISLNK(st.st_mode));
+    text = emt_read(target, NULL);
+    assert_string_equal(text, "new");
+    free(text);
+    assert_int_equal(unlink(target), 0);
+    EMT_FAILS(EMC_ERR_CREATE, "a link to nowhere", emc_out_file_open(&file, link_path));
+    EMT_FAILS(EMC_ERR_CREATE, "no such folder", emc_out_file_open(&file, "/nowhere/at/all"));
+}
+
+static void test_same_file(void **state)
+{
+    (void)state;
+    char a[4096], b[4096], dotted[8300], hard[4096];
+
+    snprintf(a, sizeof a, "%s", emt_temp("same_a"));
+    snprintf(b, sizeof b, "%s", emt_temp("same_b"));
+    snprintf(hard, sizeof hard, "%s", emt_temp("same_hard"));
+    snprintf(dotted, sizeof dotted, "%s/./same_a", emt_temp_dir());
+    assert_true(emc_same_file(a, dotted)); /* neither is there yet */
+    assert_false(emc_same_file(a, b));
+    assert_false(emc_same_file("/nowhere/x", "/elsewhere/x"));
+    assert_true(emc_same_file("not_there", "./not_there"));
+    emt_write("same_a", "x", 1);
+    assert_true(emc_same_file(a, dotted));
+    assert_false(emc_same_file(a, b)); /* only one is there */
+    emt_write("same_b", "x", 1);
+    assert_false(emc_same_file(a, b));
+    assert_int_equal(link(a, hard), 0);
+    assert_true(emc_same_file(a, hard));
+    assert_false(emc_same_file("/dev/null", "/dev/null"));
 }
 
 static void test_files_are_read_whole(void **state)
@@ -260,6 +327,8 @@ int main(void)
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_bf16_rounds_to_even),
         cmocka_unit_test(test_out_file_is_whole_or_absent),
+        cmocka_unit_test(test_out_file_keeps_devices_and_links),
+        cmocka_unit_test(test_same_file),
         cmocka_unit_test(test_files_are_read_whole),
         cmocka_unit_test(test_json_names_the_line),
         cmocka_unit_test(test_text_escapes),
