@@ -231,7 +231,7 @@ static void gene_names_are_judged(void **state)
 /* Thousands of capital names without one that every human file holds: another species. */
 static void a_whole_file_must_hold_known_genes(void **state)
 {
-    static char text[5000][8];
+    static char text[5000][16];
     static const char *names[5000];
     static const char *const human[] = {"ACTB", "GAPDH", "VIM",  "B2M",  "EEF1A1",
                                         "TPT1", "FTL",   "FTH1", "KRT8", "KRT18"};

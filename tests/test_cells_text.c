@@ -336,8 +336,9 @@ static void decimals(void **state)
                 number[m++] = '.';
             number[m++] = (char)('0' + (d ? emt_random(&random) % 10 : 1));
         }
+        number[m] = '\0';
         if (i % 5 == 0)
-            m += sprintf(number + m, "e%d", (int)(emt_random(&random) % 40) - 20);
+            sprintf(number + m, "e%d", (int)(emt_random(&random) % 40) - 20);
         want[i] = strtod(number, NULL);
         n += (size_t)sprintf(text + n, "\nG%d,%s", i, number);
     }
