@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "base/file.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/log.h"
@@ -47,25 +48,25 @@ static bool parse(arguments *a, int argc, char **argv, cli_config **config, int 
          "the labels, one a line, in place of the profile's"},
         {CLI_STRING, 0, "answer", "full|generate", &a->answer,
          "full: every label's probability; generate: free text, read back"},
-        {CLI_NUMBER, 0, "unknown-below", "P", &run->unknown_below,
+        {CLI_SHARE, 0, "unknown-below", "P", &run->unknown_below,
          "a score below P is unknown (default: the profile's)"},
-        {CLI_NUMBER, 0, "margin-below", "M", &run->margin_below,
+        {CLI_SHARE, 0, "margin-below", "M", &run->margin_below,
          "a margin below M is unknown (default: the profile's)"},
-        {CLI_INT, 0, "max-tokens", "N", &run->max_tokens, "generate: at most N tokens"},
+        {CLI_COUNT, 0, "max-tokens", "N", &run->max_tokens, "generate: at most N tokens"},
         {CLI_HEADING, 0, "Output", NULL, NULL, NULL},
         {CLI_STRING, 'o', "output", "FILE", &run->output_path,
-         ".csv, .tsv or .jsonl, each also .gz; - for standard output"},
+         ".csv, .tsv or .jsonl, each also .gz (default: -, CSV on standard output)"},
         {CLI_STRING, 0, "output-format", "NAME", &run->output_format,
          "csv, tsv or jsonl, whatever the ending says"},
         {CLI_STRING, 0, "probabilities", "FILE", &run->probabilities_path,
          "the probability of every label for every cell"},
         {CLI_HEADING, 0, "Engine", NULL, NULL, NULL},
         {CLI_STRING, 0, "device", "auto|cpu", &a->device, "where the model runs (default: auto)"},
-        {CLI_INT, 't', "threads", "N", &run->model.n_threads,
+        {CLI_COUNT, 't', "threads", "N", &run->model.n_threads,
          "CPU threads (default: one for each core)"},
         {CLI_STRING, 0, "dtype", "NAME", &a->dtype,
          "auto (default: the checkpoint's), bfloat16, float32"},
-        {CLI_INT, 0, "max-num-batched-tokens", "N", &run->max_num_batched_tokens,
+        {CLI_COUNT, 0, "max-num-batched-tokens", "N", &run->max_num_batched_tokens,
          "tokens of a step, a multiple of 128"},
         {CLI_FLAG, 0, "no-enable-prefix-caching", NULL, &run->no_prefix_caching,
          "compute the common prefix again for every cell"},
@@ -75,7 +76,7 @@ static bool parse(arguments *a, int argc, char **argv, cli_config **config, int 
     };
     const cli_spec spec = {
         .name = "annotate",
-        .usage = "--input FILE --model DIR --output FILE [OPTIONS]",
+        .usage = "--input FILE --model DIR [--output FILE] [OPTIONS]",
         .summary = "Names the cell type of every cell of a file.",
         .epilogue =
             "Results have a row a cell, in the input's order: cell_id, label, score and its "
@@ -96,6 +97,23 @@ static bool parse(arguments *a, int argc, char **argv, cli_config **config, int 
     return true;
 }
 
+/* No result may replace what the run reads, or the other result. */
+static bool check_files(const arguments *a)
+{
+    const emc_annotate_options *run = &a->run;
+    const char *const inputs[] = {a->input.path, a->input.options.medians_path, run->profile,
+                                  run->labels_path};
+    const int n = (int)EMC_COUNT(inputs);
+
+    if (run->probabilities_path && emc_same_file(run->output_path, run->probabilities_path)) {
+        cli_usage("annotate", "%s: named for the results and for the probabilities",
+                  run->probabilities_path);
+        return false;
+    }
+    return cli_spares_inputs("annotate", "output", run->output_path, inputs, n) &&
+           cli_spares_inputs("annotate", "probabilities", run->probabilities_path, inputs, n);
+}
+
 /* Checks what belongs together; false after printing. */
 static bool check(arguments *a)
 {
@@ -106,14 +124,17 @@ static bool check(arguments *a)
 
     if (!cli_input("annotate", &a->input))
         return false;
-    if (!a->model || !run->output_path) {
-        cli_usage("annotate", "--%s is missing", a->model ? "output" : "model");
+    if (!a->model) {
+        cli_usage("annotate", "--model is missing");
         return false;
     }
-    if (run->max_tokens < 0 || run->model.n_threads < 0 || run->max_num_batched_tokens < 0) {
-        cli_usage("annotate", "a number of tokens or threads is never negative");
+    if (run->max_num_batched_tokens % 128 != 0 || run->max_num_batched_tokens > 1 << 20) {
+        cli_usage("annotate", "--max-num-batched-tokens %d: wanted a multiple of 128 up to %d",
+                  run->max_num_batched_tokens, 1 << 20);
         return false;
     }
+    if (!check_files(a))
+        return false;
     if (!cli_choice("annotate", "dtype", a->dtype, dtypes, &dtype))
         return false;
     if (a->answer) {

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/text.h"
 #include "loader/hub.h"
 
@@ -37,15 +38,26 @@ bool cli_input(const char *command, cli_input_arguments *input)
         cli_usage(command, "--input is missing");
         return false;
     }
-    if (input->limit < 0 || input->options.n_genes < 0 || input->options.min_genes < 0) {
-        cli_usage(command, "--limit, --n-genes and --min-genes are never negative");
-        return false;
-    }
     input->options.limit = input->limit;
     return cli_choice(command, "transpose", input->transpose, transpose,
                       &input->options.transpose) &&
            cli_choice(command, "duplicate-genes", input->duplicate_genes, duplicates,
                       &input->options.duplicate_genes);
+}
+
+bool cli_spares_inputs(const char *command, const char *option, const char *output,
+                       const char *const *inputs, int n_inputs)
+{
+    if (!output || strcmp(output, "-") == 0)
+        return true;
+    for (int i = 0; i < n_inputs; i++) {
+        if (!inputs[i] || !emc_same_file(output, inputs[i]))
+            continue;
+        cli_usage(command, "--%s %s: would overwrite %s, which is read; name another file", option,
+                  output, inputs[i]);
+        return false;
+    }
+    return true;
 }
 
 emc_status cli_model_dir(char **out, const char *model)

@@ -37,13 +37,13 @@ typedef struct {
      "do not rename previous symbols to current ones (T to TBXT)"},                                \
     {CLI_STRING, 0, "medians", "FILE", &(input).options.medians_path,                              \
      "divide each gene by its median before ranking (TSV: gene, median)"},                         \
-    {CLI_INT, 'n', "n-genes", "N", &(input).options.n_genes,                                       \
+    {CLI_COUNT, 'n', "n-genes", "N", &(input).options.n_genes,                                       \
      "genes in a cell's sentence (default: the profile's)"},                                       \
-    {CLI_INT, 0, "min-genes", "N", &(input).options.min_genes,                                     \
+    {CLI_COUNT, 0, "min-genes", "N", &(input).options.min_genes,                                     \
      "fewer expressed genes give status too_few_genes"},                                           \
-    {CLI_NUMBER, 0, "min-gene-match", "SHARE", &(input).options.min_gene_match,                    \
+    {CLI_SHARE, 0, "min-gene-match", "SHARE", &(input).options.min_gene_match,                    \
      "stop when fewer of the names are human gene symbols (0.5)"},                                 \
-    {CLI_INT, 0, "limit", "N", &(input).limit, "only the first N cells"}
+    {CLI_COUNT, 0, "limit", "N", &(input).limit, "only the first N cells"}
 /* clang-format on */
 
 /* Checks the arguments and finishes input->options; false after printing what is wrong. */
@@ -52,6 +52,10 @@ bool cli_input(const char *command, cli_input_arguments *input);
 /* The index of `text` among `names` (ends with NULL), 0 for NULL; false after printing. */
 bool cli_choice(const char *command, const char *option, const char *text, const char *const *names,
                 int *out);
+
+/* False after printing when --option would replace a file that this run reads. NULLs are fine. */
+bool cli_spares_inputs(const char *command, const char *option, const char *output,
+                       const char *const *inputs, int n_inputs);
 
 /* Finds the folder of --model (a folder or a hub name). Owned by the caller, free(). */
 emc_status cli_model_dir(char **out, const char *model);

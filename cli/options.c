@@ -48,7 +48,7 @@ int cli_usage(const char *command, const char *format, ...)
 
 static bool has_value(const cli_option *option)
 {
-    return option->kind == CLI_STRING || option->kind == CLI_INT || option->kind == CLI_NUMBER;
+    return option->kind == CLI_STRING || option->kind == CLI_COUNT || option->kind == CLI_SHARE;
 }
 
 static void print_help(const cli_spec *spec)
@@ -83,7 +83,7 @@ static void print_help(const cli_spec *spec)
 }
 
 /* "8448", "4k" (4000), "4K" (4096). */
-static bool parse_int(int *out, const char *text)
+static bool parse_count(int *out, const char *text)
 {
     char *end;
     long long value;
@@ -97,14 +97,15 @@ static bool parse_int(int *out, const char *text)
             return false;
         value *= *end++ == 'k' ? 1000 : 1024;
     }
-    if (*end || value > INT_MAX || value < INT_MIN)
+    if (*end || value > INT_MAX || value < 1)
         return false;
     *out = (int)value;
     return true;
 }
 
-/* Stores one value. False with a message for a value of the wrong kind. */
-static bool store(const cli_spec *spec, const cli_option *option, const char *text)
+/* Stores one value. False with a message for a value of the wrong kind; `where` begins it. */
+static bool store(const cli_spec *spec, const cli_option *option, const char *text,
+                  const char *where)
 {
     char *end;
     double number;
@@ -118,19 +119,24 @@ static bool store(const cli_spec *spec, const cli_option *option, const char *te
         return true;
     case CLI_STRING:
         *(const char **)option->target = text;
-        return true;
-    case CLI_INT:
-        if (parse_int(option->target, text))
+        if (*text)
             return true;
-        cli_usage(spec->name, "--%s: \"%s\" is not a whole number", option->name, text);
+        cli_usage(spec->name, "%s--%s: the value is empty", where, option->name);
         return false;
-    case CLI_NUMBER:
+    case CLI_COUNT:
+        if (parse_count(option->target, text))
+            return true;
+        cli_usage(spec->name, "%s--%s: \"%s\" is not a whole number from 1", where, option->name,
+                  text);
+        return false;
+    case CLI_SHARE:
         number = strtod(text, &end);
-        if (end != text && !*end && isfinite(number)) {
+        if (end != text && !*end && number >= 0 && number <= 1) {
             *(double *)option->target = number;
             return true;
         }
-        cli_usage(spec->name, "--%s: \"%s\" is not a number", option->name, text);
+        cli_usage(spec->name, "%s--%s: \"%s\" is not a number from 0 to 1", where, option->name,
+                  text);
         return false;
     default:
         return false;
@@ -175,6 +181,11 @@ static void unknown_option(const cli_spec *spec, const char *word)
     int least = 4; /* further away is no likely typing error */
     char name[64];
 
+    if (word[0] == '-' && word[1] != '-') {
+        cli_usage(spec->name, "unknown option in %s", word);
+        return;
+    }
+
     while (*word == '-')
         word++;
     snprintf(name, sizeof name, "%.*s", (int)strcspn(word, "="), word);
@@ -209,6 +220,7 @@ static char *trim(char *text)
 static bool read_config(const cli_spec *spec, const char *path, cli_config **out)
 {
     cli_config *config = NULL;
+    char where[512];
     int line = 0;
 
     if (emc_alloc(&config, 1, sizeof *config, "a config file") != EMC_OK ||
@@ -243,7 +255,8 @@ static bool read_config(const cli_spec *spec, const char *path, cli_config **out
             cli_usage(spec->name, "%s: line %d: \"%s\" is true or false", path, line, text);
             return false;
         }
-        if (!store(spec, option, equals ? trim(equals + 1) : NULL))
+        snprintf(where, sizeof where, "%s: line %d: ", path, line);
+        if (!store(spec, option, equals ? trim(equals + 1) : NULL, where))
             return false;
     }
     return true;
@@ -329,7 +342,7 @@ bool cli_parse(const cli_spec *spec, int argc, char **argv, cli_config **config,
                 return false;
             }
             seen[option - spec->options] = true;
-            if (!store(spec, option, optarg))
+            if (!store(spec, option, optarg, ""))
                 return false;
         }
     }

@@ -17,8 +17,8 @@ typedef enum {
     CLI_FLAG,    /* bool *: set to true */
     CLI_UNFLAG,  /* bool *: set to false */
     CLI_STRING,  /* const char ** */
-    CLI_INT,     /* int *: k and K multiply by 1,000 and 1,024, as vLLM's do */
-    CLI_NUMBER,  /* double * */
+    CLI_COUNT,   /* int *, at least 1: k and K multiply by 1,000 and 1,024, as vLLM's do */
+    CLI_SHARE,   /* double *, 0 to 1 */
     CLI_HEADING, /* a line between groups of options in the help */
 } cli_kind;
 

@@ -93,13 +93,14 @@ static bool parse(arguments *a, int argc, char **argv, cli_config **config, int 
     return cli_parse(&spec, argc, argv, config, exit_code);
 }
 
-/* Cuts "a,b" into columns, in place. */
+/* Cuts "a,b" into columns, in place; more than fit are counted only. */
 static int split(char *text, const char **columns)
 {
     int n = 0;
 
-    for (char *next = text; next && n < MAX_OBS_COLUMNS; n++) {
-        columns[n] = next;
+    for (char *next = text; next; n++) {
+        if (n < MAX_OBS_COLUMNS)
+            columns[n] = next;
         next = strchr(next, ',');
         if (next)
             *next++ = '\0';
@@ -114,7 +115,7 @@ int cli_prompt(int argc, char **argv)
     cli_config *config = NULL;
     char *model_dir = NULL, *obs = NULL;
     emc_status status = EMC_OK;
-    int exit_code;
+    int exit_code, n_obs = 0;
 
     a = (arguments){0};
     if (!parse(&a, argc, argv, &config, &exit_code))
@@ -132,10 +133,13 @@ int cli_prompt(int argc, char **argv)
         status = cli_model_dir(&model_dir, a.model);
     if (status == EMC_OK && a.obs && !(obs = strdup(a.obs)))
         status = emc_fail(EMC_ERR_NOMEM, "no memory");
+    if (status == EMC_OK && obs && (n_obs = split(obs, columns)) > MAX_OBS_COLUMNS)
+        status = emc_fail(EMC_ERR_USAGE, "--obs-columns: %d columns, at most %d", n_obs,
+                          MAX_OBS_COLUMNS);
     if (status == EMC_OK) {
         a.run.tokenizer_dir = model_dir;
         a.run.obs_columns = columns;
-        a.run.n_obs_columns = obs ? split(obs, columns) : 0;
+        a.run.n_obs_columns = n_obs;
         a.run.on_log = a.quiet ? NULL : on_log;
         a.run.cancel = cli_catch_signals();
         status = emc_prompts(&a.run, print_prompt, &a);

@@ -50,7 +50,17 @@ for command in annotate prompt profile tokenize doctor; do
 done
 expect_line 2 'did you mean --output\?' "$emcell" annotate --ouput x
 expect_line 2 'value is missing' "$emcell" annotate --input
-expect_line 2 '"many" is not a whole number' "$emcell" annotate --limit many
+expect_line 2 'unknown option in -z' "$emcell" annotate -z
+for value in many 0 -1 1.5 3x 9999999999; do
+    expect_line 2 "--limit: \"$value\" is not a whole number from 1" "$emcell" annotate --limit "$value"
+done
+for value in half -0.1 1.1 nan inf; do
+    expect_line 2 "--min-gene-match: \"$value\" is not a number from 0 to 1" \
+        "$emcell" annotate --min-gene-match "$value"
+done
+expect_line 2 '--model: the value is empty' "$emcell" annotate --model ''
+expect_line 2 'wanted a multiple of 128' annotate --output o.csv --max-num-batched-tokens 100
+expect_line 2 'obs-columns: 33 columns' "$emcell" prompt --input "$cells" --all --obs-columns "$(seq -s, 33)"
 expect_line 2 '--input is missing' "$emcell" annotate
 expect_line 2 'what is "cells.h5ad"' "$emcell" annotate cells.h5ad
 expect_line 2 'adapter is given twice' annotate --output o.csv --adapter a --adapter b
@@ -100,6 +110,29 @@ code=${PIPESTATUS[0]}
 check test "$code" = 74 -o "$code" = 0 # the whole table may fit into the pipe
 check sh -c '! ls | grep -q partial'
 
+# What is read is never overwritten, whatever the paths look like; neither is a result by another.
+printf 'A\nB\n' >labels.csv
+cp "$source/demo/README.md" before.txt
+cp before.txt table.csv
+ln -s table.csv link.csv
+ln table.csv hard.csv
+for output in table.csv ./table.csv link.csv hard.csv; do
+    expect_line 2 'would overwrite table\.csv' "$emcell" annotate --input table.csv --model "$model" \
+        --output "$output"
+    expect_line 2 'would overwrite table\.csv' "$emcell" annotate --input table.csv --model "$model" \
+        --output - --probabilities "$output"
+done
+expect_line 2 'would overwrite labels\.csv' annotate --output ./labels.csv --labels labels.csv
+expect_line 2 'for the results and for the probabilities' annotate --output q.csv --probabilities ./q.csv
+check cmp -s table.csv before.txt
+check test ! -e q.csv
+mkfifo pipe
+cat pipe >piped.csv &
+expect 0 '' annotate --output pipe --output-format csv
+wait $!
+check test -p pipe
+check cmp -s piped.csv o.csv
+
 # The same bytes one by one, packed, and with one thread or two.
 expect 0 '' annotate --output one.csv --threads 1 --max-num-batched-tokens 128
 check cmp -s one.csv o.csv
@@ -112,6 +145,8 @@ expect 0 '' "$emcell" annotate --config emcell.conf --input "$cells" --model "$m
 check test "$(wc -l <c.csv)" = 6
 expect 0 '' "$emcell" annotate --config emcell.conf --limit 3 --input "$cells" --model "$model" --output c.csv
 check test "$(wc -l <c.csv)" = 4
+printf 'threads = 1\nlimit = five\n' >wrong.conf
+expect_line 2 'wrong\.conf: line 2: --limit: "five"' "$emcell" annotate --config wrong.conf
 printf 'limt = 5\n' >wrong.conf
 expect_line 2 'wrong\.conf: line 1' "$emcell" annotate --config wrong.conf
 
