@@ -1,4 +1,5 @@
 /* emcell: finds the subcommand and hands it its arguments. */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -33,8 +34,18 @@ static void print_help(FILE *stream)
                     "For research use only; not for clinical use or the selection of embryos.\n");
 }
 
+/* A stream that the caller closed would lend its number to the next file that is opened, and
+ * messages would end up in a result. Each is filled with what fails when it is used. */
+static void fill_closed_streams(void)
+{
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) < 0)
+            return;
+}
+
 int main(int argc, char **argv)
 {
+    fill_closed_streams();
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is a write error like any other */
     if (argc < 2) {
         print_help(stderr);

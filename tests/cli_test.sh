@@ -126,6 +126,10 @@ expect_line 2 'would overwrite labels\.csv' annotate --output ./labels.csv --lab
 expect_line 2 'for the results and for the probabilities' annotate --output q.csv --probabilities ./q.csv
 check cmp -s table.csv before.txt
 check test ! -e q.csv
+annotate --output - >&- 2>err.txt
+check test $? != 0 # nowhere to write to is an error
+"$emcell" annotate --input "$cells" --model "$model" --limit 24 --output closed.csv <&- >&- 2>&-
+check cmp -s closed.csv o.csv # no message in the result
 mkfifo pipe
 cat pipe >piped.csv &
 expect 0 '' annotate --output pipe --output-format csv
