@@ -189,8 +189,9 @@ static void print_summary(cli_log *log, const arguments *a, const emc_annotate_s
     cli_log_finish(log);
     cli_duration(took, sizeof took, summary->seconds_run);
     snprintf(line, sizeof line,
-             "%lld cells in %s, %.1f cells/s (%.0f prompt tokens/s); loading took %.1f s",
-             (long long)summary->n_cells, took, summary->cells_per_s,
+             "%lld cells in %s, %.*f cells/s (%.0f prompt tokens/s); loading took %.1f s",
+             (long long)summary->n_cells, took, cli_rate_digits(summary->cells_per_s),
+             summary->cells_per_s,
              summary->seconds_run > 0 ? (double)summary->n_prompt_tokens / summary->seconds_run : 0,
              summary->seconds_load);
     cli_log_info(log, line);

@@ -71,6 +71,11 @@ void cli_duration(char *out, size_t n_bytes, double seconds)
         snprintf(out, n_bytes, "%ld s", s);
 }
 
+int cli_rate_digits(double rate)
+{
+    return rate < 10 ? 2 : 1;
+}
+
 void cli_log_progress(cli_log *log, int64_t done, int64_t total, double cells_per_s,
                       double seconds_left)
 {
@@ -92,9 +97,9 @@ void cli_log_progress(cli_log *log, int64_t done, int64_t total, double cells_pe
         snprintf(of_total, sizeof of_total, " of %lld", (long long)total);
         cli_duration(left, sizeof left, seconds_left);
     }
-    fprintf(stderr, "%s%lld%s cells, %.1f cells/s%s%s%s%s", log->terminal ? "\r\033[K" : "",
-            (long long)done, of_total, cells_per_s, left[0] ? ", " : "", left,
-            left[0] ? " left" : "", log->terminal ? "" : "\n");
+    fprintf(stderr, "%s%lld%s cells, %.*f cells/s%s%s%s%s", log->terminal ? "\r\033[K" : "",
+            (long long)done, of_total, cli_rate_digits(cells_per_s), cells_per_s,
+            left[0] ? ", " : "", left, left[0] ? " left" : "", log->terminal ? "" : "\n");
     log->line_open = log->terminal;
 }
 

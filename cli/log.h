@@ -38,6 +38,9 @@ void cli_log_finish(cli_log *log);
 /* Seconds on the monotonic clock. */
 double cli_now_s(void);
 
+/* Digits behind the point that a rate is shown with: a slow one needs more. */
+int cli_rate_digits(double rate);
+
 /* "1 h 02 min", "3 min 05 s", "12 s". */
 void cli_duration(char *out, size_t n_bytes, double seconds);
 
