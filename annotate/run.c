@@ -179,7 +179,8 @@ static emc_status check_model(run *r)
     if (n_fixed > r->max_prompt)
         return emc_fail(EMC_ERR_CONFIG,
                         "profile \"%s\": the prompt without genes has %d tokens and an answer up "
-                        "to %d, the model's context is %d; shorten the text or the label list",
+                        "to %d, the model's context is %d; shorten the text "
+                        "or the label list, or lower --max-tokens",
                         r->info->name, n_fixed, longest, model->max_positions);
     return EMC_OK;
 }

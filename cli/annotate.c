@@ -244,8 +244,7 @@ int cli_annotate(int argc, char **argv)
         status = emc_annotate(&summary, &a.run);
     }
     if (status != EMC_OK) {
-        cli_log_finish(&log);
-        exit_code = cli_fail("annotate", status);
+        exit_code = cli_log_fail(&log, "annotate", status);
         if (status == EMC_ERR_CANCELLED && cli_interrupted())
             exit_code = cli_interrupted();
         goto done;

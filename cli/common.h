@@ -37,9 +37,9 @@ typedef struct {
      "do not rename previous symbols to current ones (T to TBXT)"},                                \
     {CLI_STRING, 0, "medians", "FILE", &(input).options.medians_path,                              \
      "divide each gene by its median before ranking (TSV: gene, median)"},                         \
-    {CLI_COUNT, 'n', "n-genes", "N", &(input).options.n_genes,                                       \
+    {CLI_COUNT, 'n', "n-genes", "N", &(input).options.n_genes,                                     \
      "genes in a cell's sentence (default: the profile's)"},                                       \
-    {CLI_COUNT, 0, "min-genes", "N", &(input).options.min_genes,                                     \
+    {CLI_COUNT, 0, "min-genes", "N", &(input).options.min_genes,                                   \
      "fewer expressed genes give status too_few_genes"},                                           \
     {CLI_SHARE, 0, "min-gene-match", "SHARE", &(input).options.min_gene_match,                    \
      "stop when fewer of the names are human gene symbols (0.5)"},                                 \

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/text.h"
+#include "cli/options.h"
 
 #define TERMINAL_EVERY_S 0.1
 #define PLAIN_EVERY_S    10.0
@@ -59,6 +60,15 @@ void cli_log_warn(cli_log *log, const char *message)
     line(log, "warning", message);
 }
 
+int cli_log_fail(cli_log *log, const char *command, emc_status status)
+{
+    cli_log_finish(log);
+    if (!log->json)
+        return cli_fail(command, status);
+    print_json(log, "error", emc_message());
+    return emc_status_exit_code(status);
+}
+
 void cli_duration(char *out, size_t n_bytes, double seconds)
 {
     const long s = seconds > 0 && isfinite(seconds) ? (long)(seconds + 0.5) : 0;
@@ -80,7 +90,7 @@ void cli_log_progress(cli_log *log, int64_t done, int64_t total, double cells_pe
                       double seconds_left)
 {
     const double now = cli_now_s();
-    char left[32] = "", of_total[32] = "";
+    char left[32] = "", of_total[32] = "", rate[48] = "";
 
     if (log->quiet || now < log->next_s)
         return;
@@ -93,13 +103,15 @@ void cli_log_progress(cli_log *log, int64_t done, int64_t total, double cells_pe
                 seconds_left > 0 && isfinite(seconds_left) ? seconds_left : 0.0);
         return;
     }
-    if (total >= 0) {
+    if (total >= 0)
         snprintf(of_total, sizeof of_total, " of %lld", (long long)total);
+    if (cells_per_s > 0)
+        snprintf(rate, sizeof rate, ", %.*f cells/s", cli_rate_digits(cells_per_s), cells_per_s);
+    if (total >= 0 && seconds_left >= 0)
         cli_duration(left, sizeof left, seconds_left);
-    }
-    fprintf(stderr, "%s%lld%s cells, %.*f cells/s%s%s%s%s", log->terminal ? "\r\033[K" : "",
-            (long long)done, of_total, cli_rate_digits(cells_per_s), cells_per_s,
-            left[0] ? ", " : "", left, left[0] ? " left" : "", log->terminal ? "" : "\n");
+    fprintf(stderr, "%s%lld%s cells%s%s%s%s%s", log->terminal ? "\r\033[K" : "", (long long)done,
+            of_total, rate, left[0] ? ", " : "", left, left[0] ? " left" : "",
+            log->terminal ? "" : "\n");
     log->line_open = log->terminal;
 }
 

@@ -27,8 +27,11 @@ void cli_log_info(cli_log *log, const char *message);
 /* A line that is shown even when quiet. */
 void cli_log_warn(cli_log *log, const char *message);
 
+/* As cli_fail, in the log's format. */
+int cli_log_fail(cli_log *log, const char *command, emc_status status);
+
 /* done of total cells (total < 0: not known). Drawn at most ten times a second on a terminal, a
- * line every ten seconds otherwise. */
+ * line every ten seconds otherwise. A rate of 0 and seconds_left < 0 are not known yet. */
 void cli_log_progress(cli_log *log, int64_t done, int64_t total, double cells_per_s,
                       double seconds_left);
 

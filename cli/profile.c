@@ -45,8 +45,8 @@ static emc_status check(const char *name)
     if (info->n_labels > 0)
         status = emc_labels_from_profile(&labels, profile);
     if (status == EMC_OK)
-        printf("%s: ok; %d messages, %d genes, %d labels%s, thinking %s, answer %s\n", info->name,
-               info->n_messages, info->n_genes, info->n_labels,
+        printf("%s: ok; messages: %d, genes: %d, labels: %d%s, thinking %s, answer %s\n",
+               info->name, info->n_messages, info->n_genes, info->n_labels,
                info->n_labels ? "" : " (to be given by --labels)",
                emc_thinking_name(info->thinking), emc_answer_mode_name(info->answer));
     emc_labels_close(labels);

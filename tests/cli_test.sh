@@ -168,6 +168,10 @@ wait $pid
 check test $? = 130
 check sh -c '! ls | grep -qE "^o\.csv"'
 
+# Errors keep to the log's format.
+expect_line 66 '^\{"event": "error", .*none\.h5ad' "$emcell" annotate -q --log-format json \
+    --input none.h5ad --model "$model" --output o.csv
+
 # Tokens there and back.
 expect 0 '"ids"' sh -c "printf '%s\n' '{\"text\": \"GATA3 SOX2\"}' | '$emcell' tokenize --model '$model'"
 sh -c "'$emcell' tokenize --model '$model' --decode <out.txt" >back.txt 2>&1
