@@ -94,9 +94,6 @@ emc_status emc_result_rows_open(emc_result_rows **out, const emc_annotate_option
     if (matrix && answer != EMC_ANSWER_FULL)
         return emc_fail(EMC_ERR_USAGE,
                         "--probabilities: a generated answer has none; use --answer full");
-    if (matrix && strcmp(matrix, options->output_path) == 0)
-        return emc_fail(EMC_ERR_USAGE, "%s: named for the results and for the probabilities",
-                        matrix);
     EMC_TRY(emc_alloc(&rows, 1, sizeof(*rows), "results"));
     rows->labels = labels;
     rows->top_k = options->top_k;

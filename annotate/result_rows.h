@@ -15,7 +15,7 @@ extern "C" {
 typedef struct emc_result_rows emc_result_rows;
 
 /* Opens the result table and, where it is asked for, the table of probabilities. Labels are
- * borrowed. EMC_ERR_USAGE: an unknown format, both tables of one name, or probabilities of
+ * borrowed. EMC_ERR_USAGE: an unknown format, or probabilities of
  * generated answers, which have none. Other errors as emc_table_open. */
 emc_status emc_result_rows_open(emc_result_rows **out, const emc_annotate_options *options,
                                 const emc_labels *labels, emc_answer_mode answer);

@@ -11,6 +11,7 @@
 #include "annotate/progress.h"
 #include "annotate/prompt.h"
 #include "annotate/result_rows.h"
+#include "base/file.h"
 #include "base/size.h"
 
 /* Everything that is open during a run, in the order of opening. */
@@ -359,6 +360,31 @@ static emc_status do_cells(run *r)
     return EMC_OK;
 }
 
+static emc_status spare(const char *option, const char *output, const char *read)
+{
+    if (!output || !read || strcmp(output, "-") == 0 || !emc_same_file(output, read))
+        return EMC_OK;
+    return emc_fail(EMC_ERR_USAGE, "--%s %s: would overwrite %s, which is read; name another file",
+                    option, output, read);
+}
+
+/* No result may replace what the run reads, or the other result. */
+static emc_status check_files(const emc_annotate_options *options)
+{
+    const char *const read[] = {options->input_path, options->input.medians_path, options->profile,
+                                options->labels_path};
+    const char *matrix = options->probabilities_path;
+
+    if (matrix && emc_same_file(options->output_path, matrix))
+        return emc_fail(EMC_ERR_USAGE, "%s: named for the results and for the probabilities",
+                        matrix);
+    for (size_t i = 0; i < EMC_COUNT(read); i++) {
+        EMC_TRY(spare("output", options->output_path, read[i]));
+        EMC_TRY(spare("probabilities", matrix, read[i]));
+    }
+    return EMC_OK;
+}
+
 emc_status emc_annotate(emc_annotate_summary **out, const emc_annotate_options *options)
 {
     run r = {.options = options};
@@ -366,6 +392,7 @@ emc_status emc_annotate(emc_annotate_summary **out, const emc_annotate_options *
     emc_status status;
 
     *out = NULL;
+    EMC_TRY(check_files(options));
     EMC_TRY(emc_alloc(&r.summary, 1, sizeof(*r.summary), "summary"));
     show_stage(&r, EMC_STAGE_LOAD, 0);
     status = open_run(&r);

@@ -127,6 +127,7 @@ void emc_annotate_summary_close(emc_annotate_summary *summary); /* NULL is fine 
  * Errors: those of the profile, labels, reader, model and writer, each one line that names the
  * file. EMC_ERR_CONFIG: too few known genes (see emc_gene_match), labels without a profile's or a
  * file's, two labels of the same tokens, a prompt whose fixed part is longer than the context.
+ * EMC_ERR_USAGE: an output that would replace what is read, or the other output.
  * EMC_ERR_CANCELLED: *cancel was set. A cell that cannot be asked costs a status, never the run.
  */
 emc_status emc_annotate(emc_annotate_summary **out, const emc_annotate_options *options);

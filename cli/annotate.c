@@ -97,23 +97,6 @@ static bool parse(arguments *a, int argc, char **argv, cli_config **config, int 
     return true;
 }
 
-/* No result may replace what the run reads, or the other result. */
-static bool check_files(const arguments *a)
-{
-    const emc_annotate_options *run = &a->run;
-    const char *const inputs[] = {a->input.path, a->input.options.medians_path, run->profile,
-                                  run->labels_path};
-    const int n = (int)EMC_COUNT(inputs);
-
-    if (run->probabilities_path && emc_same_file(run->output_path, run->probabilities_path)) {
-        cli_usage("annotate", "%s: named for the results and for the probabilities",
-                  run->probabilities_path);
-        return false;
-    }
-    return cli_spares_inputs("annotate", "output", run->output_path, inputs, n) &&
-           cli_spares_inputs("annotate", "probabilities", run->probabilities_path, inputs, n);
-}
-
 /* Checks what belongs together; false after printing. */
 static bool check(arguments *a)
 {
@@ -133,8 +116,6 @@ static bool check(arguments *a)
                   run->max_num_batched_tokens, 1 << 20);
         return false;
     }
-    if (!check_files(a))
-        return false;
     if (!cli_choice("annotate", "dtype", a->dtype, dtypes, &dtype))
         return false;
     if (a->answer) {

@@ -45,21 +45,6 @@ bool cli_input(const char *command, cli_input_arguments *input)
                       &input->options.duplicate_genes);
 }
 
-bool cli_spares_inputs(const char *command, const char *option, const char *output,
-                       const char *const *inputs, int n_inputs)
-{
-    if (!output || strcmp(output, "-") == 0)
-        return true;
-    for (int i = 0; i < n_inputs; i++) {
-        if (!inputs[i] || !emc_same_file(output, inputs[i]))
-            continue;
-        cli_usage(command, "--%s %s: would overwrite %s, which is read; name another file", option,
-                  output, inputs[i]);
-        return false;
-    }
-    return true;
-}
-
 emc_status cli_model_dir(char **out, const char *model)
 {
     const emc_hub_dirs dirs = {

@@ -53,10 +53,6 @@ bool cli_input(const char *command, cli_input_arguments *input);
 bool cli_choice(const char *command, const char *option, const char *text, const char *const *names,
                 int *out);
 
-/* False after printing when --option would replace a file that this run reads. NULLs are fine. */
-bool cli_spares_inputs(const char *command, const char *option, const char *output,
-                       const char *const *inputs, int n_inputs);
-
 /* Finds the folder of --model (a folder or a hub name). Owned by the caller, free(). */
 emc_status cli_model_dir(char **out, const char *model);
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "annotate_case.h"
+#include "base/file.h"
 #include "base/text.h"
 #include "emt.h"
 
@@ -207,6 +208,10 @@ static void what_makes_no_sense_is_refused(void **state)
     o = good;
     o.probabilities_path = o.output_path;
     EMT_FAILS(EMC_ERR_USAGE, "named for the results and for", emc_annotate(&s, &o));
+    o = good;
+    o.output_path = o.input_path;
+    EMT_FAILS(EMC_ERR_USAGE, "would overwrite", emc_annotate(&s, &o));
+    assert_true(emc_file_exists(o.input_path));
     o = good;
     o.unknown_below = 2;
     EMT_FAILS(EMC_ERR_USAGE, "--unknown-below 2", emc_annotate(&s, &o));
