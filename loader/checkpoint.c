@@ -407,11 +407,6 @@ const emc_weights *emc_checkpoint_weights(const emc_checkpoint *c)
     return &c->weights;
 }
 
-const char *emc_checkpoint_dir(const emc_checkpoint *c)
-{
-    return c->dir;
-}
-
 size_t emc_checkpoint_bytes(const emc_checkpoint *c)
 {
     return c->n_bytes;

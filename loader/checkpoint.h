@@ -54,7 +54,6 @@ void emc_checkpoint_close(emc_checkpoint *checkpoint);
 /* Borrowed until the close. */
 const emc_model_config *emc_checkpoint_config(const emc_checkpoint *checkpoint);
 const emc_weights *emc_checkpoint_weights(const emc_checkpoint *checkpoint);
-const char *emc_checkpoint_dir(const emc_checkpoint *checkpoint);
 
 /* Bytes of the weights in use, a tied head's copy left out. */
 size_t emc_checkpoint_bytes(const emc_checkpoint *checkpoint);
