@@ -30,7 +30,8 @@ static void print_help(FILE *stream)
                     "Exit codes: 0 done, 2 usage, 3 done but some cells failed, 65 bad input, "
                     "66 input missing,\n69 no such device or not enough of its memory, 70 our own "
                     "mistake, 71 no memory, 73 cannot create\nthe output, 74 read or write error, "
-                    "78 settings that do not fit, 130 interrupted.\n"
+                    "78 settings that do not fit, 130 and 143 "
+                    "interrupted.\n"
                     "For research use only; not for clinical use or the selection of embryos.\n");
 }
 
