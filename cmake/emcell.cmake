@@ -15,16 +15,18 @@ find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 
 add_library(emc_flags INTERFACE)
+set(EMC_WARNINGS -Wall -Wextra -Wshadow -Wpointer-arith -Wvla -Wformat=2)
 target_compile_options(emc_flags INTERFACE
-  -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
-  -Wformat=2 -Wundef -fvisibility=hidden -fno-strict-aliasing -ffp-contract=off)
+  $<$<COMPILE_LANGUAGE:C>:${EMC_WARNINGS} -Wstrict-prototypes -Wmissing-prototypes -Wundef>
+  $<$<COMPILE_LANGUAGE:C,CXX>:-fvisibility=hidden -fno-strict-aliasing -ffp-contract=off>)
 target_compile_definitions(emc_flags INTERFACE _GNU_SOURCE _FILE_OFFSET_BITS=64)
 if(EMCELL_WERROR)
-  target_compile_options(emc_flags INTERFACE -Werror)
+  target_compile_options(emc_flags INTERFACE $<$<COMPILE_LANGUAGE:C,CXX>:-Werror>)
 endif()
 if(EMCELL_SANITIZE)
   target_compile_options(emc_flags INTERFACE
-    -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+    $<$<COMPILE_LANGUAGE:C>:-O1 -fsanitize=address,undefined -fno-sanitize-recover=all
+      -fno-omit-frame-pointer>)
   target_link_options(emc_flags INTERFACE -fsanitize=address,undefined)
 endif()
 

@@ -13,12 +13,14 @@
  * calls a device; what its arguments point to must stay until the operation has ended.
  *
  * A row's result depends on that row's inputs alone, bit for bit: not on the other rows, the
- * number of rows, its place among them, or the number of threads.
+ * number of rows, its place among them, or the number of threads. For products that promise holds
+ * among calls with the same batch_rows.
  *
  * Errors of every operation: EMC_ERR_ARG when a stated limit is broken (nothing was queued),
  * EMC_ERR_DEVICE when the device failed; the message names the operation and the shape.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,9 +38,16 @@ extern "C" {
 /* Tokens on one path of a choice (see emc_attention_args). */
 #define EMC_MAX_PATH 64
 
+/* Rows of one item of attention. */
+#define EMC_MAX_ITEM_ROWS 128
+
+/* Entries of emc_head_args.top_ids for a row. */
+#define EMC_MAX_TOP 32
+
 typedef struct emc_device emc_device;
 typedef struct emc_matrix emc_matrix; /* weights [n, k] on a device */
 typedef struct emc_lora emc_lora;     /* a low-rank update of a matrix, on a device */
+typedef struct emc_event emc_event;   /* a place in the queue that can be waited for */
 
 /* Rows of a matrix as a file holds them: [n_rows, k], no gaps, any alignment. */
 typedef struct {
@@ -48,7 +57,8 @@ typedef struct {
 } emc_matrix_part;
 
 /*
- * y += (x A^T) B^T, then y *= column_scale, for y = x W^T before its one rounding.
+ * y += (x A^T) B^T, then y *= column_scale, for y = x W^T before its one rounding. (A BF16 device
+ * may also round x A^T, its product with B^T, and y before the scale, as PEFT does in bf16.)
  *
  *   a             f32 [rank, k]
  *   b             f32 [n, rank], the adapter's scale already in it
@@ -75,6 +85,8 @@ typedef struct {
     const emc_lora *lora; /* of the whole of w, or NULL */
     const void *residual; /* T [rows, n] or NULL; may be out itself. Added before the rounding */
     int rows;             /* >= 1 */
+    int batch_rows;       /* rows that out, x and residual have room for, >= rows; 0: rows. Those
+                             from `rows` on may be read, and written with anything */
 } emc_linear_args;
 
 /*
@@ -113,7 +125,7 @@ typedef struct {
  * prefix and own pages; see emc_attention_args. */
 typedef struct {
     int32_t row0;        /* first row in q and out */
-    int32_t n_rows;      /* >= 1 */
+    int32_t n_rows;      /* 1 to EMC_MAX_ITEM_ROWS */
     int32_t prefix_page; /* index of the first prefix page in page_table */
     int32_t prefix_len;  /* positions of the shared prefix; 0: none */
     int32_t own_page;    /* index of the first own page in page_table */
@@ -128,7 +140,9 @@ typedef struct {
  * segment lies in the segment's page j / EMC_PAGE_POSITIONS. Keys are taken in that order, in
  * tiles of EMC_PAGE_POSITIONS anchored at the start of each segment.
  *
- * Every row of q belongs to exactly one item. Each row sees at least one key.
+ * Every row of q belongs to exactly one item. Each row sees at least one key of the prefix or of
+ * its own pages. A row's bits may depend on whether its item is causal: rows that are the same to
+ * the caller must come the same way.
  */
 typedef struct {
     void *out;     /* T [rows, n_heads * head_dim]; must not overlap q */
@@ -136,8 +150,12 @@ typedef struct {
     int q_stride;
     const void *k_cache; /* T [n_pages, n_kv_heads, EMC_PAGE_POSITIONS, head_dim] */
     const void *v_cache;
-    const emc_attention_item *items; /* device memory, [n_items] */
+    const emc_attention_item *items; /* device memory, [n_items]; the causal ones first */
     int n_items;                     /* >= 1 */
+    int n_causal_items;              /* items with causal = 1 */
+    int max_causal_rows;             /* no causal item has more rows; 0: there is none */
+    int max_flat_rows;               /* no other item has more rows; 0: there is none */
+    int max_flat_keys;               /* prefix_len + own_seen of no other item is more */
     const int32_t *page_table;       /* page numbers */
     const int32_t *path_slots;       /* [rows, EMC_MAX_PATH] */
     const int32_t *path_lens;        /* [rows], 0 to EMC_MAX_PATH */
@@ -151,8 +169,9 @@ typedef struct {
 /*
  * logits[r][j] = sum_i x[r][i] w[j][i] (+ lora), f32, never rounded to T, for j in [0, vocab).
  *
- * For each row: log_sum[r] = log sum_j exp(logits[r][j]) over the whole vocabulary; best[r] the
- * id of the largest logit below n_ids, the lowest id on a tie; and the logits of the ids
+ * For each row: log_sum[r] = log sum_j exp(logits[r][j]) over the whole vocabulary; top_ids[r] the
+ * n_top ids below n_ids of the largest logits, falling, the lowest id first on a tie, -1 where
+ * there are no more that are not NaN; and the logits of the ids
  * wanted[wanted_begin[r] .. wanted_begin[r + 1]), in that order. The full matrix is stored only
  * where all_logits is given.
  */
@@ -164,10 +183,13 @@ typedef struct {
     const int32_t *wanted;       /* ids in [0, vocab) */
     float *wanted_logits;        /* [wanted_begin[rows]] */
     float *log_sum;              /* [rows] */
-    int32_t *best;               /* [rows] */
+    int32_t *top_ids;            /* [rows, n_top] */
+    float *top_logits;           /* [rows, n_top] or NULL; undefined where the id is -1 */
     float *all_logits;           /* [rows, vocab] or NULL */
     int rows;                    /* >= 1 */
+    int batch_rows;              /* rows that x has room for, as emc_linear_args */
     int n_ids; /* ids in use, 1 to vocab; the rows of w from here on are padding */
+    int n_top; /* 1 to EMC_MAX_TOP */
 } emc_head_args;
 
 typedef struct {
@@ -177,13 +199,38 @@ typedef struct {
     emc_status (*alloc)(emc_device *dev, void **out, size_t n_bytes, const char *what);
     void (*release)(emc_device *dev, void *memory); /* NULL is fine */
 
+    /* Free and whole memory in bytes; 0 and 0 where nobody can tell. */
+    emc_status (*memory)(emc_device *dev, size_t *n_free, size_t *n_whole);
+
     /* upload: src may be reused on return. download: waits for all queued work first. */
     emc_status (*upload)(emc_device *dev, void *d_dst, const void *src, size_t n_bytes);
     emc_status (*download)(emc_device *dev, void *dst, const void *d_src, size_t n_bytes);
     emc_status (*sync)(emc_device *dev);
 
+    /* Host memory that the device copies from and to without waiting. As alloc and release. */
+    emc_status (*alloc_host)(emc_device *dev, void **out, size_t n_bytes, const char *what);
+    void (*release_host)(emc_device *dev, void *memory);
+
+    /* Copies in the queue, from and to memory of alloc_host: the host may touch it again when an
+     * event that was recorded later has come. */
+    emc_status (*upload_async)(emc_device *dev, void *d_dst, const void *src, size_t n_bytes);
+    emc_status (*download_async)(emc_device *dev, void *dst, const void *d_src, size_t n_bytes);
+
+    /* Queued. The two must not overlap. */
+    emc_status (*copy)(emc_device *dev, void *d_dst, const void *d_src, size_t n_bytes);
+
+    /* event_record marks the end of what is queued so far; recording again moves the mark.
+     * event_wait waits until the queue has reached it. event_ms: milliseconds on the device from
+     * one mark to a later one, both reached. */
+    emc_status (*event_open)(emc_device *dev, emc_event **out);
+    void (*event_close)(emc_device *dev, emc_event *event); /* NULL is fine */
+    emc_status (*event_record)(emc_device *dev, emc_event *event);
+    emc_status (*event_wait)(emc_device *dev, emc_event *event);
+    emc_status (*event_ms)(emc_device *dev, const emc_event *from, const emc_event *to, float *ms);
+
     /* A matrix of the parts' rows, one after the other, used as if each weight were converted to
-     * T (exact, or one rounding). A device may keep pointing to the parts' memory. k >= 1. */
+     * T (exact, or one rounding). A device may keep pointing to the parts' memory, and read it
+     * until the next sync. k >= 1. */
     emc_status (*matrix_open)(emc_device *dev, emc_matrix **out, const emc_matrix_part *parts,
                               int n_parts, int k);
     void (*matrix_close)(emc_device *dev, emc_matrix *matrix);
@@ -216,6 +263,16 @@ typedef struct {
     emc_status (*rmsnorm)(emc_device *dev, void *out, const void *x, const void *weight, int rows,
                           int dim, float eps);
 
+    /*
+     * x[r] = x[r] + y[r], rounded to T; out[r] = rmsnorm of the rounded x[r], as above.
+     *
+     *   out     T [rows, dim]  may be y itself; must not overlap x
+     *   x       T [rows, dim]
+     *   y       T [rows, dim]  must not overlap x
+     */
+    emc_status (*add_rmsnorm)(emc_device *dev, void *out, void *x, const void *y,
+                              const void *weight, int rows, int dim, float eps);
+
     emc_status (*linear)(emc_device *dev, const emc_linear_args *args);
     emc_status (*rope_store)(emc_device *dev, const emc_rope_args *args);
     emc_status (*attention)(emc_device *dev, const emc_attention_args *args);
@@ -237,6 +294,21 @@ typedef struct {
                               int n, int dim);
 
     emc_status (*head)(emc_device *dev, const emc_head_args *args);
+
+    /*
+     * What the first call with these sizes would do beside the operation itself: choose how it is
+     * run, take scratch memory. Calls with the same sizes, or fewer rows, items and keys, then
+     * allocate nothing and wait for nothing. Of the memory that args point to only matrices and
+     * updates are looked at; of other pointers only whether they are NULL. Calls that were not
+     * prepared work, too. Waits for the device.
+     */
+    emc_status (*prepare_linear)(emc_device *dev, const emc_linear_args *args);
+    emc_status (*prepare_attention)(emc_device *dev, const emc_attention_args *args);
+    emc_status (*prepare_head)(emc_device *dev, const emc_head_args *args);
+
+    /* Everything that was chosen by measuring and that bits depend on, as one line of JSON.
+     * Borrowed until the next call. "{}": nothing. */
+    const char *(*chosen)(emc_device *dev);
 } emc_ops;
 
 /* Every device begins with this. */
@@ -244,6 +316,9 @@ struct emc_device {
     const emc_ops *ops;
     emc_dtype dtype;       /* T */
     char description[192]; /* for people and for run.json: name, instruction set, threads */
+    int step_rows;         /* rows of a step that suit it, a multiple of EMC_PAGE_POSITIONS */
+    int reader_rows;       /* rows whose logits are read in a step, likewise; 0: all of them */
+    bool adds_in_norm;     /* add_rmsnorm is faster for it than linear with a residual */
 };
 
 #ifdef __cplusplus

@@ -4,7 +4,7 @@
  * prompts, poll answers.
  *
  * An answer depends on its own prompt, the prefix and the choices alone, bit for bit: not on what
- * else was submitted, the order, or the number of threads.
+ * else was submitted, the order, the number of threads, or what ran on the machine before.
  *
  * A model is read-only once open. Several engines may share one, each with pages of its own, but
  * they share its device, too: calls on them must not overlap. Neither reads the environment or
@@ -29,9 +29,17 @@ typedef enum { EMC_DTYPE_AUTO = 0, EMC_DTYPE_FLOAT32, EMC_DTYPE_BFLOAT16 } emc_d
 typedef struct {
     const char *model_dir;   /* a Hugging Face checkpoint folder */
     const char *adapter_dir; /* a PEFT LoRA folder, or NULL */
-    const char *device;      /* NULL or "auto" or "cpu" */
-    emc_dtype_choice dtype;  /* auto: bfloat16 for a BF16 checkpoint, else float32 */
-    int n_threads;           /* CPU device; 0: one for each core this process may use */
+    const char *random;      /* "0.6b", "1.7b", "4b", "8b", "14b" or "32b": random weights of that
+                                official shape in place of a folder, for measurements; else NULL */
+    const char *device;      /* "cpu", "cuda" (the first GPU), "cuda:N"; NULL or "auto": the first
+                                usable GPU if there is one, else the CPU */
+    emc_dtype_choice
+        dtype;          /* auto: bfloat16 for a BF16 checkpoint and on every GPU, else float32 */
+    int n_threads;      /* CPU device; 0: one for each core this process may use */
+    bool merge_adapter; /* add the adapter to the weights at load; else it runs beside them */
+    const char *chosen; /* GPU: what emc_model_chosen gave in an earlier run of the same kind of
+                           machine: use that, or fail with EMC_ERR_CONFIG; NULL: choose */
+    const char *choices_path; /* GPU: a file that remembers such choices; NULL: none */
 } emc_model_options;
 
 typedef struct {
@@ -40,8 +48,12 @@ typedef struct {
     const int32_t *eos; /* generation ends at any of these */
     int n_eos;
     emc_dtype dtype;
-    int64_t n_parameters; /* without the adapter */
-    const char *device;   /* description, for people */
+    int64_t n_parameters;      /* without the adapter */
+    const char *device;        /* description, for people */
+    const char *device_name;   /* "cpu", "cuda:0": what --device would take */
+    const char *device_reason; /* why that one, for people; "" where it was asked for */
+    size_t weight_bytes;       /* on the device, adapter included */
+    double load_seconds;       /* that emc_model_open took */
 } emc_model_info;
 
 typedef struct {
@@ -59,21 +71,52 @@ emc_status emc_model_open(emc_model **out, const emc_model_options *options);
 void emc_model_close(emc_model *model); /* after its engines; NULL is fine */
 const emc_model_info *emc_model_get_info(const emc_model *model); /* borrowed */
 
+/* What the device chose by measuring so far and that bits depend on: one line of JSON, "{}" for
+ * nothing. Borrowed until the next call on the model or an engine of it. */
+const char *emc_model_chosen(const emc_model *model);
+
+/* The fastest that this device does, measured now: takes a second and some memory. 2 * M * N * K of
+ * a large product of random bf16 numbers, by the second; bytes read and written by a large copy,
+ * by the second. */
 typedef struct {
-    int max_num_batched_tokens; /* rows of a step, a positive multiple of 128; 0: 1024 */
-    int max_num_readers;        /* rows of a step whose logits are read, a positive multiple of
-                                   128; surplus ones wait a step. 0: all of a step's rows */
-    int max_answer_tokens;      /* the most that a request may ask to generate; 0: 256 */
-    int n_ids;                  /* token ids in use; the vocabulary's padding is never generated.
-                                   0: the model's vocab */
-    int n_pages;                /* pages of 128 positions for K and V. 0: three steps' worth, and
-                                   as many as 256 MB hold, at most 1024 */
+    double product_flops;
+    double copy_bytes;
+} emc_ceilings;
+
+emc_status emc_model_measure(emc_model *model, emc_ceilings *out);
+
+typedef struct {
+    int max_num_batched_tokens;    /* rows of a step, a positive multiple of 128; 0: 1024 */
+    int max_num_readers;           /* rows of a step whose logits are read, a positive multiple of
+                                      128; surplus ones wait a step. 0: all of a step's rows */
+    int max_answer_tokens;         /* the most that a request may ask to generate; 0: 256 */
+    int n_ids;                     /* token ids in use; the vocabulary's padding is never generated.
+                                      0: the model's vocab */
+    int n_pages;                   /* pages of 128 positions for K and V. 0: three steps' worth, and
+                                      as many as 256 MB hold, at most 1024 */
+    double gpu_memory_utilization; /* the part of a GPU's memory that everything together may take,
+                                      above 0 to 1: only a cap. 0: 0.9 */
 } emc_engine_options;
+
+/* What is taken on the device, in bytes. */
+typedef struct {
+    size_t weights;
+    size_t activations; /* one step's, with the library's scratch memory */
+    size_t steps;       /* what describes steps in flight */
+    size_t pages;       /* K and V */
+    size_t page_bytes;  /* of one */
+    int n_pages;
+    size_t device_free;  /* before the engine took anything; 0: nobody can tell */
+    size_t device_whole; /* 0: nobody can tell */
+} emc_memory_plan;
 
 /*
  * Takes its memory now; a step allocates nothing. set_prefix, set_choices and submit take more
  * where the prefix, the choices or a prompt need it: the longest prompt that is admitted is
  * max_positions, but room for it is not taken before one comes.
+ *
+ * On a GPU the plan is made first: EMC_ERR_DEVICE, and nothing taken, when it does not fit under
+ * gpu_memory_utilization; the message says what is missing and which option helps.
  *
  * Also runs one product with its rows permuted and fails with EMC_ERR_DEVICE if a row's bits
  * changed. options may be NULL: all defaults. EMC_ERR_ARG: an option out of range.
@@ -150,9 +193,26 @@ typedef struct {
     int64_t n_readers; /* rows whose logits were read */
     size_t kv_bytes;
     size_t activation_bytes;
+    double device_ms; /* that steps took on the device, from the first operation to the last */
 } emc_engine_stats;
 
 void emc_engine_get_stats(const emc_engine *engine, emc_engine_stats *out);
+void emc_engine_get_memory_plan(const emc_engine *engine, emc_memory_plan *out);
+
+/* Time by operation. While it is on, the device marks the begin and end of every operation, which
+ * costs a little. Switching it on starts from zero. */
+typedef struct {
+    const char *operation; /* "linear qkv", "attention": borrowed, constant */
+    int64_t n_calls;
+    double ms;
+    double flop;  /* floating-point operations of all calls, padding rows not counted; 0: few */
+    double bytes; /* that all calls must read and write at the least; 0 where flop counts */
+} emc_trace_entry;
+
+emc_status emc_engine_set_trace(emc_engine *engine, bool on);
+
+/* Entry `index`, counted from 0; false past the last. */
+bool emc_engine_get_trace(const emc_engine *engine, int index, emc_trace_entry *out);
 
 /* f32 logits [n_ids, vocab] of every position of one prompt, computed from scratch, for tests and
  * comparisons. Only while nothing is in flight. */

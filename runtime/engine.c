@@ -7,9 +7,6 @@
 
 #include "base/size.h"
 
-/* 8 % fewer CPU seconds than 512 and 30 % fewer than 128 on a 0.6B model; more gain nothing
- * (bench_engine). */
-#define DEFAULT_ROWS          1024
 #define DEFAULT_ANSWER_TOKENS 256
 #define DEFAULT_CACHE_BYTES   ((size_t)256 << 20)
 #define MOST_DEFAULT_PAGES    1024
@@ -123,8 +120,10 @@ static emc_status set_options(emc_engine *engine, const emc_engine_options *give
     if (given)
         *options = *given;
     if (options->max_num_batched_tokens == 0)
-        options->max_num_batched_tokens = DEFAULT_ROWS;
+        options->max_num_batched_tokens = engine->dev->step_rows;
     EMC_TRY(check_rows("max_num_batched_tokens", options->max_num_batched_tokens));
+    if (options->max_num_readers == 0)
+        options->max_num_readers = engine->dev->reader_rows;
     if (options->max_num_readers == 0)
         options->max_num_readers = options->max_num_batched_tokens;
     EMC_TRY(check_rows("max_num_readers", options->max_num_readers));

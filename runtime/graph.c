@@ -253,7 +253,8 @@ static emc_status run_head(const emc_graph *graph, const emc_graph_args *args)
                                 .wanted = d->wanted,
                                 .wanted_logits = d->wanted_logits,
                                 .log_sum = d->log_sums,
-                                .best = d->best,
+                                .top_ids = d->best,
+                                .n_top = 1,
                                 .all_logits = args->all_logits,
                                 .rows = args->step->n_readers,
                                 .n_ids = args->n_ids};

@@ -6,6 +6,7 @@
 
 #include "kernels/cpu.h"
 #include "kernels/cpu/device.h"
+#include "kernels/cuda.h"
 
 #define GUARD_BYTES 256
 #define GUARD       0xA5
@@ -32,11 +33,21 @@ static emc_status open_base(emc_device **out, emc_dtype dtype, int n_threads)
     return cpu_open_variant(out, &options, "base");
 }
 
+/* A GPU of this machine, or the virtual one, whichever this program is linked with. */
+static emc_status open_cuda(emc_device **out, emc_dtype dtype, int n_threads)
+{
+    const emc_cuda_options options = {.dtype = dtype};
+
+    (void)n_threads;
+    return emc_cuda_open(out, &options);
+}
+
 const emt_device_kind emt_device_kinds[] = {
-    {"cpu", open_cpu, true, false},
-    {"cpu, avx2 loops", open_avx2, true, true},
-    {"cpu, base loops", open_base, true, true},
-    {NULL, NULL, false, false},
+    {"cpu", open_cpu, true, false, true},
+    {"cpu, avx2 loops", open_avx2, true, true, true},
+    {"cpu, base loops", open_base, true, true, true},
+    {"cuda", open_cuda, false, true, false},
+    {NULL, NULL, false, false, false},
 };
 
 emc_device *emt_open(const emt_device_kind *kind, emc_dtype dtype, int n_threads)
@@ -55,14 +66,19 @@ void emt_close_device(emc_device *dev)
 void emt_each_kind(void (*test)(const emt_device_kind *kind, emc_dtype dtype))
 {
     for (const emt_device_kind *kind = emt_device_kinds; kind->name; kind++) {
+        const char *only = getenv("EMT_ONLY_DEVICE");
         emc_device *dev;
-        if (kind->may_be_absent && kind->open(&dev, EMC_F32, 1) != EMC_OK) {
+
+        if (only && strcmp(only, kind->name) != 0)
+            continue;
+        if (kind->may_be_absent && !only && kind->open(&dev, EMC_BF16, 1) != EMC_OK) {
             print_message("NOT RUN on %s: %s\n", kind->name, emc_message());
             continue;
         }
-        if (kind->may_be_absent)
+        if (kind->may_be_absent && !only)
             emt_close_device(dev);
-        test(kind, EMC_F32);
+        if (kind->has_f32)
+            test(kind, EMC_F32);
         test(kind, EMC_BF16);
     }
 }

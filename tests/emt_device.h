@@ -9,13 +9,15 @@ typedef struct {
     emc_status (*open)(emc_device **out, emc_dtype dtype, int n_threads);
     bool has_threads;   /* whether n_threads makes a difference */
     bool may_be_absent; /* a machine without it is no failure */
+    bool has_f32;       /* computes in F32, too, not in BF16 alone */
 } emt_device_kind;
 
 /* Ends with a NULL name. A new kind of device joins here, and every test of operations runs on
  * it. */
 extern const emt_device_kind emt_device_kinds[];
 
-/* Runs the test for every kind of device and both activation dtypes. */
+/* Runs the test for every kind of device and each of its activation dtypes. The environment's
+ * EMT_ONLY_DEVICE names the one kind that must be there, and is then the only one. */
 void emt_each_device(void (*test)(emc_device *dev));
 
 /* The same, where the test opens devices itself. */

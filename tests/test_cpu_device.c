@@ -221,7 +221,8 @@ static void run_operations(emc_device *dev, const model *m)
                                 .w = m->head,
                                 .wanted_begin = zeros,
                                 .log_sum = m->floats.d,
-                                .best = (int32_t *)m->floats.d + 100,
+                                .n_top = 1,
+                                .top_ids = (int32_t *)m->floats.d + 100,
                                 .rows = 3,
                                 .n_ids = 300};
     const emc_rope_args rope = {.q = m->x.d,

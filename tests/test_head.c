@@ -92,7 +92,8 @@ static step make_step(emc_device *dev, const head_case *c)
                              .wanted = s.wanted.d,
                              .wanted_logits = s.logits.d,
                              .log_sum = s.log_sum.d,
-                             .best = s.best.d,
+                             .top_ids = s.best.d,
+                             .n_top = 1,
                              .all_logits = c->all ? s.all.d : NULL,
                              .rows = c->rows,
                              .n_ids = c->n_ids};
@@ -219,7 +220,8 @@ static void ties(emc_device *dev)
                                     .w = matrix,
                                     .wanted_begin = d_begin.d,
                                     .log_sum = log_sum.d,
-                                    .best = best.d,
+                                    .top_ids = best.d,
+                                    .n_top = 1,
                                     .rows = 1,
                                     .n_ids = tie_cases[i].n_ids};
         EMT_OK(dev->ops->head(dev, &args));
@@ -260,7 +262,7 @@ static void compare_rows(emc_device *dev, const head_case *c, const step *s, int
     some.args.wanted = some.wanted.d;
     some.args.wanted_logits = some.logits.d;
     some.args.log_sum = some.log_sum.d;
-    some.args.best = some.best.d;
+    some.args.top_ids = some.best.d;
     some.args.all_logits = NULL;
     some.args.rows = rows;
     EMT_OK(dev->ops->head(dev, &some.args));
@@ -325,7 +327,7 @@ static void limits(emc_device *dev)
     REFUSED("16-byte", args.x = (const char *)args.x + 2);
     REFUSED("missing", args.wanted_begin = NULL);
     REFUSED("missing", args.log_sum = NULL);
-    REFUSED("missing", args.best = NULL);
+    REFUSED("missing", args.top_ids = NULL);
     REFUSED("low-rank update [300, 64] for a matrix [64, 32]", args.lora = other.lora);
 #undef REFUSED
     free_step(dev, &s);

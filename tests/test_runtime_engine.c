@@ -374,7 +374,7 @@ static emc_status nan_head(emc_device *dev, const emc_head_args *args)
         const int32_t none = -1;
 
         EMC_TRY(dev->ops->upload(dev, args->log_sum + r, &nan_value, sizeof nan_value));
-        EMC_TRY(dev->ops->upload(dev, args->best + r, &none, sizeof none));
+        EMC_TRY(dev->ops->upload(dev, args->top_ids + r, &none, sizeof none));
     }
     return EMC_OK;
 }

@@ -29,10 +29,11 @@ extern "C" {
 
 /* An unfinished log-sum-exp and argmax of one row over one slab of the vocabulary. */
 typedef struct {
-    double sum;  /* of exp(logit - max) */
-    float max;   /* over the slab */
-    float best;  /* largest logit of an id in use */
-    int best_id; /* -1: none yet */
+    double sum; /* of exp(logit - max) */
+    float max;  /* over the slab */
+    int n_top;
+    float top[EMC_MAX_TOP]; /* largest logits of ids in use, falling */
+    int top_id[EMC_MAX_TOP];
 } cpu_head_part;
 
 typedef struct {
@@ -155,6 +156,8 @@ emc_status cpu_embed(emc_device *dev, void *out, const emc_matrix *table, const 
                      const int32_t *ids, int rows);
 emc_status cpu_rmsnorm(emc_device *dev, void *out, const void *x, const void *weight, int rows,
                        int dim, float eps);
+emc_status cpu_add_rmsnorm(emc_device *dev, void *out, void *x, const void *y, const void *weight,
+                           int rows, int dim, float eps);
 emc_status cpu_linear(emc_device *dev, const emc_linear_args *args);
 emc_status cpu_rope_store(emc_device *dev, const emc_rope_args *args);
 emc_status cpu_attention(emc_device *dev, const emc_attention_args *args);

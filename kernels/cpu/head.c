@@ -1,5 +1,5 @@
 /*
- * What are the log-sum-exp, the best id and the wanted logits of a row, without its logits?
+ * What are the log-sum-exp, the best ids and the wanted logits of a row, without its logits?
  *
  * The vocabulary is cut into slabs of CPU_SLAB_BLOCKS blocks. Within a slab a row's blocks come in
  * order and go into one partial result; the partial results of all slabs are then joined in order.
@@ -35,7 +35,26 @@ static void join(cpu_head_part *into, float max, double sum)
     }
 }
 
-static void take_row(cpu_head_part *part, const float *y, int id0, int n, int n_ids)
+/* Ids come rising, so that of equal logits the lowest id stays first. */
+static void take_top(cpu_head_part *part, float logit, int id, int n_top)
+{
+    int place = part->n_top;
+
+    if (isnan(logit) || (place == n_top && !(logit > part->top[place - 1])))
+        return;
+    if (place == n_top)
+        place--;
+    else
+        part->n_top++;
+    for (; place > 0 && logit > part->top[place - 1]; place--) {
+        part->top[place] = part->top[place - 1];
+        part->top_id[place] = part->top_id[place - 1];
+    }
+    part->top[place] = logit;
+    part->top_id[place] = id;
+}
+
+static void take_row(cpu_head_part *part, const float *y, int id0, int n, int n_ids, int n_top)
 {
     float logit[CPU_BLOCK], total[16] = {0}, max = -INFINITY;
 
@@ -43,12 +62,8 @@ static void take_row(cpu_head_part *part, const float *y, int id0, int n, int n_
         logit[c] = c < n ? y[c] : -INFINITY;
     for (int c = 0; c < CPU_BLOCK; c++)
         max = logit[c] > max ? logit[c] : max;
-    for (int c = 0; c < n && id0 + c < n_ids; c++) {
-        if (part->best_id < 0 || logit[c] > part->best) {
-            part->best = logit[c];
-            part->best_id = id0 + c;
-        }
-    }
+    for (int c = 0; c < n && id0 + c < n_ids; c++)
+        take_top(part, logit[c], id0 + c, n_top);
     const float base = max > -INFINITY ? max : 0.0f;
     for (int c = 0; c < CPU_BLOCK; c += 16)
         for (int l = 0; l < 16; l++)
@@ -82,8 +97,8 @@ static void take_tile(void *context, const cpu_tile *tile)
     for (int r = 0; r < tile->n_rows; r++) {
         const float *y = tile->y + (size_t)r * CPU_BLOCK;
         if (tile->column0 % SLAB_IDS == 0)
-            parts[r] = (cpu_head_part){.max = -INFINITY, .best = -INFINITY, .best_id = -1};
-        take_row(&parts[r], y, tile->column0, tile->n_columns, args->n_ids);
+            parts[r] = (cpu_head_part){.max = -INFINITY};
+        take_row(&parts[r], y, tile->column0, tile->n_columns, args->n_ids, args->n_top);
         take_wanted(j, tile, r);
         if (args->all_logits)
             memcpy(args->all_logits + (size_t)(j->row0 + tile->row0 + r) * (size_t)j->vocab +
@@ -94,18 +109,24 @@ static void take_tile(void *context, const cpu_tile *tile)
 
 static void finish_row(const job *j, int r)
 {
+    const size_t row = (size_t)(j->row0 + r);
+    const int n_top = j->args->n_top;
     cpu_head_part whole = j->parts[r];
 
     for (int slab = 1; slab < j->n_slabs; slab++) {
         const cpu_head_part *part = &j->parts[(size_t)slab * CPU_ROUND_ROWS + (size_t)r];
         join(&whole, part->max, part->sum);
-        if (part->best_id >= 0 && part->best > whole.best) {
-            whole.best = part->best;
-            whole.best_id = part->best_id;
-        }
+        for (int i = 0; i < part->n_top; i++)
+            take_top(&whole, part->top[i], part->top_id[i], n_top);
     }
-    j->args->log_sum[j->row0 + r] = (float)((double)whole.max + log(whole.sum));
-    j->args->best[j->row0 + r] = whole.best_id;
+    j->args->log_sum[row] = (float)((double)whole.max + log(whole.sum));
+    for (size_t i = 0; i < (size_t)n_top; i++) {
+        const bool there = (int)i < whole.n_top;
+
+        j->args->top_ids[row * (size_t)n_top + i] = there ? whole.top_id[i] : -1;
+        if (j->args->top_logits)
+            j->args->top_logits[row * (size_t)n_top + i] = there ? whole.top[i] : NAN;
+    }
 }
 
 static emc_status check(const emc_head_args *args)
@@ -115,8 +136,10 @@ static emc_status check(const emc_head_args *args)
     if (args->n_ids < 1 || args->n_ids > args->w->n_rows)
         return emc_fail(EMC_ERR_ARG, "head: n_ids=%d of a vocabulary of %d", args->n_ids,
                         args->w->n_rows);
-    if (!args->wanted_begin || !args->log_sum || !args->best)
-        return emc_fail(EMC_ERR_ARG, "head: rows=%d, wanted_begin, log_sum or best is missing",
+    if (args->n_top < 1 || args->n_top > EMC_MAX_TOP)
+        return emc_fail(EMC_ERR_ARG, "head: n_top=%d, need 1 to %d", args->n_top, EMC_MAX_TOP);
+    if (!args->wanted_begin || !args->log_sum || !args->top_ids)
+        return emc_fail(EMC_ERR_ARG, "head: rows=%d, wanted_begin, log_sum or top_ids is missing",
                         args->rows);
     return EMC_OK;
 }

@@ -1,4 +1,4 @@
-/* out = weight * x / sqrt(mean(x^2) + eps), a row at a time. Reads and writes each value once. */
+/* out = weight * x / sqrt(mean(x^2) + eps), a row at a time, with or without x = x + y before. */
 #include "kernels/cpu/device.h"
 #include "kernels/cpu/math.h"
 
@@ -9,11 +9,28 @@ typedef struct {
     emc_dtype dtype;
     void *out;
     const void *x;
+    void *sum; /* x itself, where y is added to it */
+    const void *y;
     const void *weight;
     int rows;
     int dim;
     float eps;
 } job;
+
+/* x = x + y, rounded. */
+static void add_row(void *x, const void *y, emc_dtype dtype, int dim)
+{
+    float a[SUMS], b[SUMS];
+
+    for (int i = 0; i < dim; i += SUMS) {
+        const size_t n = dim - i < SUMS ? (size_t)(dim - i) : SUMS;
+        cpu_widen(a, cpu_at(x, dtype, (size_t)i), dtype, n);
+        cpu_widen(b, cpu_at(y, dtype, (size_t)i), dtype, n);
+        for (size_t l = 0; l < n; l++)
+            a[l] += b[l];
+        cpu_narrow(cpu_at_mut(x, dtype, (size_t)i), dtype, a, n);
+    }
+}
 
 static void norm_row(void *out, const void *x, const void *weight, emc_dtype dtype, int dim,
                      float eps)
@@ -48,6 +65,9 @@ static emc_status norm_rows(void *context, int worker, int item)
     (void)worker;
     for (int row = row0; row < row0 + ROWS_PER_ITEM && row < j->rows; row++) {
         const size_t place = (size_t)row * (size_t)j->dim;
+        if (j->y)
+            add_row(cpu_at_mut(j->sum, j->dtype, place), cpu_at(j->y, j->dtype, place), j->dtype,
+                    j->dim);
         norm_row(cpu_at_mut(j->out, j->dtype, place), cpu_at(j->x, j->dtype, place), j->weight,
                  j->dtype, j->dim, j->eps);
     }
@@ -57,7 +77,13 @@ static emc_status norm_rows(void *context, int worker, int item)
 emc_status cpu_rmsnorm(emc_device *dev, void *out, const void *x, const void *weight, int rows,
                        int dim, float eps)
 {
-    job j = {dev->dtype, out, x, weight, rows, dim, eps};
+    job j = {.dtype = dev->dtype,
+             .out = out,
+             .x = x,
+             .weight = weight,
+             .rows = rows,
+             .dim = dim,
+             .eps = eps};
 
     if (rows < 1 || dim < 8 || dim % 8 != 0)
         return emc_fail(EMC_ERR_ARG, "rmsnorm: rows=%d dim=%d, need rows >= 1, dim %% 8 == 0", rows,
@@ -68,6 +94,33 @@ emc_status cpu_rmsnorm(emc_device *dev, void *out, const void *x, const void *we
         return emc_fail(EMC_ERR_ARG,
                         "rmsnorm: rows=%d dim=%d, need 16-byte aligned tensors, and out to be x "
                         "or apart from it",
+                        rows, dim);
+    return cpu_pool_run(cpu_of(dev)->pool, norm_rows, &j, cpu_items(rows, ROWS_PER_ITEM));
+}
+
+emc_status cpu_add_rmsnorm(emc_device *dev, void *out, void *x, const void *y, const void *weight,
+                           int rows, int dim, float eps)
+{
+    job j = {.dtype = dev->dtype,
+             .out = out,
+             .x = x,
+             .sum = x,
+             .y = y,
+             .weight = weight,
+             .rows = rows,
+             .dim = dim,
+             .eps = eps};
+
+    if (rows < 1 || dim < 8 || dim % 8 != 0)
+        return emc_fail(EMC_ERR_ARG, "add_rmsnorm: rows=%d dim=%d, need rows >= 1, dim %% 8 == 0",
+                        rows, dim);
+    const size_t n_bytes = (size_t)rows * (size_t)dim * emc_dtype_bytes(dev->dtype);
+    if (!cpu_aligned(out) || !cpu_aligned(x) || !cpu_aligned(y) || !cpu_aligned(weight) ||
+        cpu_overlap(x, n_bytes, y, n_bytes) || cpu_overlap(x, n_bytes, out, n_bytes) ||
+        (out != y && cpu_overlap(out, n_bytes, y, n_bytes)))
+        return emc_fail(EMC_ERR_ARG,
+                        "add_rmsnorm: rows=%d dim=%d, need 16-byte aligned tensors, x apart from "
+                        "the others, and out to be y or apart from it",
                         rows, dim);
     return cpu_pool_run(cpu_of(dev)->pool, norm_rows, &j, cpu_items(rows, ROWS_PER_ITEM));
 }

@@ -5,6 +5,7 @@ void cpu_fill(emc_ops *ops)
 {
     ops->embed = cpu_embed;
     ops->rmsnorm = cpu_rmsnorm;
+    ops->add_rmsnorm = cpu_add_rmsnorm;
     ops->linear = cpu_linear;
     ops->rope_store = cpu_rope_store;
     ops->attention = cpu_attention;

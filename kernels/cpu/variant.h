@@ -13,6 +13,7 @@
 #define CPU_JOIN(name, variant)   CPU_JOINED(name, variant)
 #define CPU_NAMED(name)           CPU_JOIN(name, CPU_VARIANT)
 
+#define cpu_add_rmsnorm CPU_NAMED(cpu_add_rmsnorm)
 #define cpu_attention   CPU_NAMED(cpu_attention)
 #define cpu_embed       CPU_NAMED(cpu_embed)
 #define cpu_fill        CPU_NAMED(cpu_fill)
