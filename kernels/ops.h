@@ -51,7 +51,8 @@ typedef struct emc_event emc_event;   /* a place in the queue that can be waited
 
 /* Rows of a matrix as a file holds them: [n_rows, k], no gaps, any alignment. */
 typedef struct {
-    const void *data; /* host memory; must stay valid and unchanged until the matrix is closed */
+    const void *data; /* host memory; must stay valid and unchanged until the matrix is closed, on
+                         a device that copies_weights until the next sync */
     emc_dtype dtype;
     int n_rows;
 } emc_matrix_part;
@@ -318,6 +319,7 @@ struct emc_device {
     char description[192]; /* for people and for run.json: name, instruction set, threads */
     int step_rows;         /* rows of a step that suit it, a multiple of EMC_PAGE_POSITIONS */
     int reader_rows;       /* rows whose logits are read in a step, likewise; 0: all of them */
+    bool copies_weights;   /* matrices are copies of their parts */
     bool adds_in_norm;     /* add_rmsnorm is faster for it than linear with a residual */
 };
 

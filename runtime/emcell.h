@@ -32,7 +32,7 @@ typedef struct {
     const char *random;      /* "0.6b", "1.7b", "4b", "8b", "14b" or "32b": random weights of that
                                 official shape in place of a folder, for measurements; else NULL */
     const char *device;      /* "cpu", "cuda" (the first GPU), "cuda:N"; NULL or "auto": the first
-                                usable GPU if there is one, else the CPU */
+                                usable GPU if there is one, else the CPU; also for float32 */
     emc_dtype_choice
         dtype;          /* auto: bfloat16 for a BF16 checkpoint and on every GPU, else float32 */
     int n_threads;      /* CPU device; 0: one for each core this process may use */
@@ -57,7 +57,7 @@ typedef struct {
 } emc_model_info;
 
 typedef struct {
-    const char *name; /* what --device takes */
+    char name[16]; /* what --device takes */
     bool present;
     char description[192]; /* what it is, or why it is absent */
 } emc_device_info;

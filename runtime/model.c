@@ -2,39 +2,17 @@
 #include "runtime/model.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/size.h"
-#include "kernels/cpu.h"
+#include "runtime/random_weights.h"
 
 /* Operations take whole groups of this many values. */
 #define WIDTH_MULTIPLE 8
 #define MAX_HEAD_DIM   256
-
-static emc_status open_device(emc_model *model, const emc_model_options *options)
-{
-    const emc_model_config *config = emc_weight_source_config(model->source);
-    emc_cpu_options cpu = {.n_threads = options->n_threads};
-
-    if (options->device && strcmp(options->device, "auto") != 0 &&
-        strcmp(options->device, "cpu") != 0)
-        return emc_fail(EMC_ERR_DEVICE, "no device \"%s\": this build has cpu", options->device);
-    switch (options->dtype) {
-    case EMC_DTYPE_AUTO:
-        cpu.dtype = config->dtype == EMC_BF16 ? EMC_BF16 : EMC_F32;
-        break;
-    case EMC_DTYPE_FLOAT32:
-        cpu.dtype = EMC_F32;
-        break;
-    case EMC_DTYPE_BFLOAT16:
-        cpu.dtype = EMC_BF16;
-        break;
-    default:
-        return emc_fail(EMC_ERR_ARG, "no such dtype: %d", (int)options->dtype);
-    }
-    return emc_cpu_open(&model->dev, &cpu);
-}
 
 static emc_status check_width(const char *dir, const char *what, int width)
 {
@@ -75,10 +53,53 @@ static emc_status set_info(emc_model *model)
                                    .n_eos = c->n_eos,
                                    .dtype = model->dev->dtype,
                                    .n_parameters = emc_weight_source_parameters(model->source),
-                                   .device = model->dev->description};
+                                   .device = model->dev->description,
+                                   .device_name = model->choice.name,
+                                   .device_reason = model->choice.reason};
     EMC_TRY(emc_alloc(&model->inv_freq, (size_t)c->head_dim / 2, sizeof(float), "rotary tables"));
     emc_rope_frequencies(c, model->inv_freq, &model->attention_factor);
     return EMC_OK;
+}
+
+/* "q_proj, k_proj, v_proj of layer 3" */
+static void describe_matrix(char *out, size_t n_out, emc_matrix_role role, int layer)
+{
+    static const char *const names[] = {
+        [EMC_MATRIX_QKV] = "q_proj, k_proj, v_proj", [EMC_MATRIX_O] = "o_proj",
+        [EMC_MATRIX_GATE_UP] = "gate_proj, up_proj", [EMC_MATRIX_DOWN] = "down_proj",
+        [EMC_MATRIX_EMBED] = "the embedding",        [EMC_MATRIX_HEAD] = "the head",
+    };
+
+    if (role == EMC_MATRIX_EMBED || role == EMC_MATRIX_HEAD)
+        snprintf(out, n_out, "%s", names[role]);
+    else
+        snprintf(out, n_out, "%s of layer %d", names[role], layer);
+}
+
+/*
+ * Puts what could not be loaded before this thread's message and, where the device says that its
+ * memory is why, what helps behind it. A device that can still tell its memory has not failed in
+ * another way.
+ */
+static emc_status explain(emc_model *model, emc_status status, const char *what)
+{
+    const double gb = 1e-9;
+    size_t n_free = 0, n_whole = 0;
+    char message[512];
+
+    if (status != EMC_ERR_DEVICE && status != EMC_ERR_NOMEM)
+        return emc_fail_in(status, "loading %s", what);
+    snprintf(message, sizeof message, "%s", emc_message());
+    if (status == EMC_ERR_DEVICE &&
+        model->dev->ops->memory(model->dev, &n_free, &n_whole) == EMC_OK && n_whole > 0)
+        return emc_fail(status,
+                        "loading %s: %s; %.2f GB of weights are loaded, %.2f of %.2f GB are free: "
+                        "take a smaller model or a GPU with more memory",
+                        what, message, (double)model->info.weight_bytes * gb, (double)n_free * gb,
+                        (double)n_whole * gb);
+    return emc_fail(status, "loading %s: %s%s", what, message,
+                    status == EMC_ERR_NOMEM ? "; take a smaller model or a machine with more memory"
+                                            : "");
 }
 
 static emc_status open_lora(emc_model *model, emc_lora **out, emc_matrix_role role, int layer)
@@ -96,28 +117,90 @@ static emc_status open_lora(emc_model *model, emc_lora **out, emc_matrix_role ro
                                     .k = update.k};
 
         status = model->dev->ops->lora_open(model->dev, out, &spec);
+        model->info.weight_bytes += ((size_t)update.n + (size_t)update.k) * (size_t)update.rank *
+                                        emc_dtype_bytes(model->dev->dtype) +
+                                    (update.column_scale ? (size_t)update.n * sizeof(float) : 0);
     }
     emc_low_rank_free(&update);
     return status;
 }
 
-static emc_status open_matrix(emc_model *model, emc_model_matrix *out, emc_matrix_role role,
+static void free_merged(emc_model *model)
+{
+    for (int i = 0; i < model->n_merged; i++)
+        emc_merged_free(&model->merged[i]);
+    model->n_merged = 0;
+}
+
+/* Puts merged weights in the place of those that the adapter changes. A device that copies has
+ * done so with the matrix before while this one was computed. */
+static emc_status merge_parts(emc_model *model, emc_matrix_part *parts, emc_matrix_role role,
+                              int layer)
+{
+    emc_merged merged;
+
+    EMC_TRY(emc_weight_source_merge(model->source, role, layer, model->dev->dtype, &merged));
+    if (model->dev->copies_weights && model->n_merged > 0) {
+        const emc_status status = model->dev->ops->sync(model->dev);
+
+        if (status != EMC_OK) {
+            emc_merged_free(&merged);
+            return status;
+        }
+        free_merged(model);
+    }
+    for (int p = 0; p < EMC_MAX_PARTS; p++)
+        if (merged.data[p])
+            parts[p] = (emc_matrix_part){merged.data[p], model->dev->dtype, parts[p].n_rows};
+    model->merged[model->n_merged++] = merged;
+    return EMC_OK;
+}
+
+static emc_status load_matrix(emc_model *model, emc_model_matrix *out, emc_matrix_role role,
                               int layer)
 {
     const emc_tensor *tensors[EMC_MAX_PARTS];
     emc_matrix_part parts[EMC_MAX_PARTS];
     const int n_parts = emc_weight_source_parts(model->source, role, layer, tensors);
+    const int k = (int)tensors[0]->dims[1];
+    size_t n_rows = 0;
 
-    for (int p = 0; p < n_parts; p++)
+    for (int p = 0; p < n_parts; p++) {
         parts[p] = (emc_matrix_part){tensors[p]->data, tensors[p]->dtype, (int)tensors[p]->dims[0]};
-    EMC_TRY(model->dev->ops->matrix_open(model->dev, &out->w, parts, n_parts,
-                                         (int)tensors[0]->dims[1]));
-    return open_lora(model, &out->lora, role, layer);
+        n_rows += tensors[p]->dims[0];
+    }
+    if (model->merged)
+        EMC_TRY(merge_parts(model, parts, role, layer));
+    EMC_TRY(model->dev->ops->matrix_open(model->dev, &out->w, parts, n_parts, k));
+    model->info.weight_bytes += n_rows * (size_t)k * emc_dtype_bytes(model->dev->dtype);
+    return model->merged ? EMC_OK : open_lora(model, &out->lora, role, layer);
+}
+
+static emc_status open_matrix(emc_model *model, emc_model_matrix *out, emc_matrix_role role,
+                              int layer)
+{
+    const emc_status status = load_matrix(model, out, role, layer);
+    char what[64];
+
+    if (status == EMC_OK)
+        return EMC_OK;
+    describe_matrix(what, sizeof what, role, layer);
+    return explain(model, status, what);
+}
+
+/* One matrix for embedding and head where both are the same tensor with nothing merged into it. */
+static bool head_is_embed(const emc_model *model)
+{
+    const emc_weights *weights = emc_weight_source_get(model->source);
+
+    return weights->head == weights->embed &&
+           !(model->merged && (emc_weight_source_updates(model->source, EMC_MATRIX_EMBED, 0) ||
+                               emc_weight_source_updates(model->source, EMC_MATRIX_HEAD, 0)));
 }
 
 static emc_status open_matrices(emc_model *model)
 {
-    const emc_weights *weights = emc_weight_source_get(model->source);
+    emc_status status;
 
     for (int l = 0; l < model->info.n_layers; l++) {
         emc_model_layer *layer = &model->layers[l];
@@ -128,10 +211,11 @@ static emc_status open_matrices(emc_model *model)
         EMC_TRY(open_matrix(model, &layer->down, EMC_MATRIX_DOWN, l));
     }
     EMC_TRY(open_matrix(model, &model->embed, EMC_MATRIX_EMBED, 0));
-    if (weights->head != weights->embed)
+    if (!head_is_embed(model))
         return open_matrix(model, &model->head, EMC_MATRIX_HEAD, 0);
     model->head.w = model->embed.w;
-    return open_lora(model, &model->head.lora, EMC_MATRIX_HEAD, 0);
+    status = model->merged ? EMC_OK : open_lora(model, &model->head.lora, EMC_MATRIX_HEAD, 0);
+    return status == EMC_OK ? EMC_OK : explain(model, status, "the head");
 }
 
 /* Converts one norm to T at `place` of the host copy, and notes where it will lie. */
@@ -175,6 +259,7 @@ static emc_status open_norms(emc_model *model)
         place_norm(model, &to->k_norm, from->k_norm, host, &place, scratch);
     }
     place_norm(model, &model->norm, weights->norm, host, &place, scratch);
+    model->info.weight_bytes += n_bytes;
     status = model->dev->ops->upload(model->dev, model->d_norms, host, n_bytes);
 done:
     free(scratch);
@@ -182,32 +267,71 @@ done:
     return status;
 }
 
+static emc_status open_source(emc_model *model, const emc_model_options *options)
+{
+    const char *dir = options->model_dir ? options->model_dir : options->random;
+    emc_model_config random;
+    const emc_weight_source_options source = {.model_dir = options->model_dir,
+                                              .random = &random,
+                                              .adapter_dir = options->adapter_dir,
+                                              .n_threads = emc_device_threads(options)};
+
+    if (!options->model_dir)
+        EMC_TRY(emc_official_config(&random, options->random));
+    EMC_TRY(emc_weight_source_open(&model->source, &source));
+    return check_config(emc_weight_source_config(model->source), dir);
+}
+
 static emc_status build_model(emc_model *model, const emc_model_options *options)
 {
-    EMC_TRY(emc_weight_source_open(&model->source, options->model_dir, options->adapter_dir));
-    EMC_TRY(check_config(emc_weight_source_config(model->source), options->model_dir));
-    EMC_TRY(open_device(model, options));
+    emc_status status;
+
+    EMC_TRY(emc_device_choose(&model->choice, options));
+    EMC_TRY(open_source(model, options));
+    EMC_TRY(emc_device_open(&model->dev, &model->choice, options,
+                            emc_weight_source_config(model->source)->dtype));
     EMC_TRY(set_info(model));
     EMC_TRY(emc_alloc(&model->layers, (size_t)model->info.n_layers, sizeof *model->layers,
                       "the table of layers"));
-    EMC_TRY(open_norms(model));
-    return open_matrices(model);
+    if (options->merge_adapter && options->adapter_dir)
+        EMC_TRY(emc_alloc(&model->merged, (size_t)model->info.n_layers * 4 + 2,
+                          sizeof *model->merged, "the table of merged weights"));
+    status = open_norms(model);
+    if (status != EMC_OK)
+        return explain(model, status, "the norms");
+    EMC_TRY(open_matrices(model));
+    EMC_TRY(model->dev->ops->sync(model->dev));
+    if (model->dev->copies_weights)
+        free_merged(model);
+    return EMC_OK;
+}
+
+static double seconds(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
 emc_status emc_model_open(emc_model **out, const emc_model_options *options)
 {
+    const double begin = seconds();
     emc_model *model = NULL;
     emc_status status;
 
     *out = NULL;
-    if (!options->model_dir)
+    if (!options->model_dir && !options->random)
         return emc_fail(EMC_ERR_ARG, "model: no folder given");
+    if (options->model_dir && options->random)
+        return emc_fail(EMC_ERR_ARG, "model: both a folder and random weights given");
     EMC_TRY(emc_alloc(&model, 1, sizeof *model, "the model"));
     status = build_model(model, options);
     if (status != EMC_OK) {
         emc_model_close(model);
         return status;
     }
+    model->info.load_seconds = seconds() - begin;
     *out = model;
     return EMC_OK;
 }
@@ -238,6 +362,8 @@ void emc_model_close(emc_model *model)
         model->dev->ops->release(model->dev, model->d_norms);
         model->dev->ops->close(model->dev);
     }
+    free_merged(model);
+    free(model->merged);
     free(model->layers);
     free(model->inv_freq);
     free(model->eos);
@@ -248,6 +374,11 @@ void emc_model_close(emc_model *model)
 const emc_model_info *emc_model_get_info(const emc_model *model)
 {
     return &model->info;
+}
+
+const char *emc_model_chosen(const emc_model *model)
+{
+    return model->dev->ops->chosen(model->dev);
 }
 
 void emc_model_rope_rows(const emc_model *model, float *out, int first, int n)

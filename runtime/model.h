@@ -2,6 +2,7 @@
 /* A model on a device: matrices, norms and what the graph needs to know. For runtime/ only. */
 
 #include "kernels/ops.h"
+#include "runtime/devices.h"
 #include "runtime/emcell.h"
 #include "runtime/weights.h"
 
@@ -30,14 +31,17 @@ typedef struct {
 struct emc_model {
     emc_weight_source *source; /* the device may point into its files */
     emc_device *dev;
+    emc_device_choice choice;
     emc_model_info info;
     int32_t *eos;
     emc_model_layer *layers;
     emc_model_matrix embed; /* [vocab, hidden] */
     emc_model_matrix head;  /* [vocab, hidden]; w is embed's own where they are one */
-    void *norm;             /* T [hidden] */
-    void *d_norms;          /* holds every norm above */
-    float *inv_freq;        /* [head_dim / 2] */
+    emc_merged *merged;     /* what the device still points into, n_merged of them */
+    int n_merged;
+    void *norm;      /* T [hidden] */
+    void *d_norms;   /* holds every norm above */
+    float *inv_freq; /* [head_dim / 2] */
     float attention_factor;
     float rms_eps;
 };

@@ -1,21 +1,24 @@
 /*
- * Joins a checkpoint and an adapter.
+ * Joins a checkpoint, or random weights, and an adapter.
  *
- * Low-rank updates stay unmerged, in f32: merging into bf16 weights would round small updates
- * away, and PEFT adds the f32 update to the product before its one rounding. DoRA's row norms
- * need the base weight, so they are computed here, once.
+ * Low-rank updates stay unmerged, in f32, unless somebody asks: merging into bf16 weights rounds
+ * small updates away, and PEFT adds the f32 update to the product before its one rounding. DoRA's
+ * row norms need the base weight, so they are computed here, once.
  */
 #include "runtime/weights.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 #include "base/size.h"
 #include "loader/adapter.h"
+#include "runtime/merge.h"
+#include "runtime/random_weights.h"
 
 struct emc_weight_source {
-    emc_checkpoint *checkpoint;
+    emc_checkpoint *checkpoint; /* or NULL: */
+    emc_random_weights *random;
     emc_adapter *adapter; /* or NULL */
+    int n_threads;
     emc_weights weights;
     emc_layer_weights *layers;
 };
@@ -43,8 +46,9 @@ static void replace_layer(emc_layer_weights *layer, const emc_layer_replacement 
 
 static emc_status set_weights(emc_weight_source *source)
 {
-    const emc_model_config *config = emc_checkpoint_config(source->checkpoint);
-    const emc_weights *base = emc_checkpoint_weights(source->checkpoint);
+    const emc_model_config *config = emc_weight_source_config(source);
+    const emc_weights *base = source->random ? emc_random_weights_get(source->random)
+                                             : emc_checkpoint_weights(source->checkpoint);
     const emc_adapter_weights *adapted = source->adapter ? emc_adapter_get(source->adapter) : NULL;
 
     EMC_TRY(emc_alloc(&source->layers, (size_t)config->n_layers, sizeof *source->layers,
@@ -66,18 +70,19 @@ static emc_status set_weights(emc_weight_source *source)
     return EMC_OK;
 }
 
-emc_status emc_weight_source_open(emc_weight_source **out, const char *model_dir,
-                                  const char *adapter_dir)
+emc_status emc_weight_source_open(emc_weight_source **out, const emc_weight_source_options *options)
 {
     emc_weight_source *source = NULL;
     emc_status status;
 
     *out = NULL;
     EMC_TRY(emc_alloc(&source, 1, sizeof *source, "the table of weights"));
-    status = emc_checkpoint_open(&source->checkpoint, model_dir);
-    if (status == EMC_OK && adapter_dir)
-        status = emc_adapter_open(&source->adapter, adapter_dir,
-                                  emc_checkpoint_config(source->checkpoint));
+    source->n_threads = options->n_threads;
+    status = options->model_dir ? emc_checkpoint_open(&source->checkpoint, options->model_dir)
+                                : emc_random_weights_open(&source->random, options->random);
+    if (status == EMC_OK && options->adapter_dir)
+        status = emc_adapter_open(&source->adapter, options->adapter_dir,
+                                  emc_weight_source_config(source));
     if (status == EMC_OK)
         status = set_weights(source);
     if (status != EMC_OK) {
@@ -95,12 +100,14 @@ void emc_weight_source_close(emc_weight_source *source)
     free(source->layers);
     emc_adapter_close(source->adapter);
     emc_checkpoint_close(source->checkpoint);
+    emc_random_weights_close(source->random);
     free(source);
 }
 
 const emc_model_config *emc_weight_source_config(const emc_weight_source *source)
 {
-    return emc_checkpoint_config(source->checkpoint);
+    return source->random ? emc_random_weights_config(source->random)
+                          : emc_checkpoint_config(source->checkpoint);
 }
 
 const emc_weights *emc_weight_source_get(const emc_weight_source *source)
@@ -110,7 +117,7 @@ const emc_weights *emc_weight_source_get(const emc_weight_source *source)
 
 int64_t emc_weight_source_parameters(const emc_weight_source *source)
 {
-    const emc_model_config *c = emc_checkpoint_config(source->checkpoint);
+    const emc_model_config *c = emc_weight_source_config(source);
     const int64_t hidden = c->hidden;
     const int64_t q = (int64_t)c->n_heads * c->head_dim;
     const int64_t kv = (int64_t)c->n_kv_heads * c->head_dim;
@@ -182,36 +189,26 @@ static void find_updates(const emc_adapter_weights *adapted, emc_matrix_role rol
     }
 }
 
-/* scale[j] = magnitude[j] / norm of row j of W + B A, b and a holding this part only. Summed in
- * double: a row has thousands of terms. */
-static emc_status dora_scale(float *scale, const emc_tensor *weight, const emc_tensor *magnitude,
-                             const float *a, const float *b, size_t b_stride, int rank, int n,
-                             int k)
+/* scale[j] = magnitude[j] / norm of row j of W + B A. */
+static emc_status dora_scale(float *scale, const emc_tensor *magnitude, const emc_update *update,
+                             int n_threads)
 {
-    const size_t row_bytes = (size_t)k * emc_dtype_bytes(weight->dtype);
-    float *row;
+    const size_t n = update->weight->dims[0];
+    float *norms;
+    emc_status status;
 
-    EMC_TRY(emc_alloc(&row, (size_t)k, sizeof *row, "row norms"));
-    emc_to_f32(scale, magnitude->data, magnitude->dtype, (size_t)n);
-    for (int j = 0; j < n; j++) {
-        double sum = 0;
-
-        emc_to_f32(row, (const char *)weight->data + (size_t)j * row_bytes, weight->dtype,
-                   (size_t)k);
-        for (int r = 0; r < rank; r++)
-            for (int i = 0; i < k; i++)
-                row[i] += b[(size_t)j * b_stride + r] * a[(size_t)r * k + i];
-        for (int i = 0; i < k; i++)
-            sum += (double)row[i] * row[i];
-        scale[j] = (float)(scale[j] / sqrt(sum));
-    }
-    free(row);
-    return EMC_OK;
+    EMC_TRY(emc_alloc(&norms, n, sizeof *norms, "row norms"));
+    emc_to_f32(scale, magnitude->data, magnitude->dtype, n);
+    status = emc_update_norms(update, norms, n_threads);
+    for (size_t j = 0; j < n && status == EMC_OK; j++)
+        scale[j] /= norms[j];
+    free(norms);
+    return status;
 }
 
 /* One part: its A below those before it, its B beside them, on its own rows. */
 static emc_status add_update(emc_low_rank *out, const emc_adapter_lora *update,
-                             const emc_tensor *weight, int first_rank, int first_row)
+                             const emc_tensor *weight, int first_rank, int first_row, int n_threads)
 {
     const int n = (int)weight->dims[0];
     float *a = out->a + (size_t)first_rank * out->k;
@@ -228,8 +225,10 @@ static emc_status add_update(emc_low_rank *out, const emc_adapter_lora *update,
     free(column);
     if (!update->magnitude)
         return EMC_OK;
-    return dora_scale(out->column_scale + first_row, weight, update->magnitude, a, b,
-                      (size_t)out->rank, update->rank, n, out->k);
+    const emc_update whole = {
+        .weight = weight, .a = a, .b = b, .b_stride = (size_t)out->rank, .rank = update->rank};
+
+    return dora_scale(out->column_scale + first_row, update->magnitude, &whole, n_threads);
 }
 
 /* n, k, rank and zeroed arrays; ones where a part has no DoRA. */
@@ -274,7 +273,7 @@ static emc_status embedding_update(emc_low_rank *out, const emc_adapter_lora *up
     emc_to_f32(out->b, update->b->data, update->b->dtype, hidden * rank);
     for (size_t i = 0; i < hidden * rank; i++)
         out->b[i] = (float)(update->scale * out->b[i]);
-    out->rank = update->rank;
+    out->rank = out->first_rank[1] = update->rank;
     return EMC_OK;
 }
 
@@ -300,10 +299,11 @@ emc_status emc_weight_source_low_rank(const emc_weight_source *source, emc_matri
     status = make_room(out, updates, weights, n_parts);
     for (int p = 0; p < n_parts && status == EMC_OK && out->rank > 0; p++) {
         if (updates[p]->a) {
-            status = add_update(out, updates[p], weights[p], rank, row);
+            status = add_update(out, updates[p], weights[p], rank, row, source->n_threads);
             rank += updates[p]->rank;
         }
         row += (int)weights[p]->dims[0];
+        out->first_rank[p + 1] = rank;
     }
     if (status != EMC_OK)
         emc_low_rank_free(out);
@@ -316,4 +316,104 @@ void emc_low_rank_free(emc_low_rank *update)
     free(update->b);
     free(update->column_scale);
     *update = (emc_low_rank){0};
+}
+
+bool emc_weight_source_updates(const emc_weight_source *source, emc_matrix_role role, int layer)
+{
+    const emc_tensor *weights[EMC_MAX_PARTS];
+    const emc_adapter_lora *updates[EMC_MAX_PARTS];
+    const int n_parts = emc_weight_source_parts(source, role, layer, weights);
+
+    if (!source->adapter)
+        return false;
+    find_updates(emc_adapter_get(source->adapter), role, layer, updates);
+    for (int p = 0; p < n_parts; p++)
+        if (updates[p]->a)
+            return true;
+    return false;
+}
+
+/* out [n_columns, n_rows] from in [n_rows, n_columns]. Owned by the caller. */
+static emc_status transpose(float **out, const float *in, int n_rows, int n_columns)
+{
+    EMC_TRY(emc_alloc(out, (size_t)n_rows * (size_t)n_columns, sizeof **out, "an adapter"));
+    for (int i = 0; i < n_rows; i++)
+        for (int j = 0; j < n_columns; j++)
+            (*out)[(size_t)j * n_rows + i] = in[(size_t)i * n_columns + j];
+    return EMC_OK;
+}
+
+/* The table has a row for each id, the update a column: so it is added the other way round. */
+static emc_status merge_embedding(const emc_tensor *weight, const emc_low_rank *low, void *out,
+                                  emc_dtype dtype, int n_threads)
+{
+    float *a = NULL, *b = NULL;
+    emc_status status = transpose(&a, low->b, low->n, low->rank);
+
+    if (status == EMC_OK)
+        status = transpose(&b, low->a, low->rank, low->k);
+    if (status == EMC_OK) {
+        const emc_update update = {
+            .weight = weight, .a = a, .b = b, .b_stride = (size_t)low->rank, .rank = low->rank};
+
+        status = emc_update_merge(&update, out, dtype, n_threads);
+    }
+    free(a);
+    free(b);
+    return status;
+}
+
+/* Part p, whose rows begin at first_row of the matrix. */
+static emc_status merge_part(const emc_tensor *weight, const emc_low_rank *low, int p,
+                             int first_row, void *out, emc_dtype dtype, int n_threads)
+{
+    const int first_rank = low->first_rank[p];
+    const emc_update update = {
+        .weight = weight,
+        .a = low->a + (size_t)first_rank * low->k,
+        .b = low->b + (size_t)first_row * low->rank + first_rank,
+        .b_stride = (size_t)low->rank,
+        .row_scale = low->column_scale ? low->column_scale + first_row : NULL,
+        .rank = low->first_rank[p + 1] - first_rank,
+    };
+
+    return emc_update_merge(&update, out, dtype, n_threads);
+}
+
+emc_status emc_weight_source_merge(const emc_weight_source *source, emc_matrix_role role, int layer,
+                                   emc_dtype dtype, emc_merged *out)
+{
+    const emc_tensor *weights[EMC_MAX_PARTS];
+    const int n_parts = emc_weight_source_parts(source, role, layer, weights);
+    emc_low_rank low;
+    emc_status status;
+    int row = 0;
+
+    *out = (emc_merged){{NULL}};
+    EMC_TRY(emc_weight_source_low_rank(source, role, layer, &low));
+    status = EMC_OK;
+    for (int p = 0; p < n_parts && status == EMC_OK; p++) {
+        const size_t rows = weights[p]->dims[0], k = weights[p]->dims[1];
+
+        if (low.first_rank[p + 1] > low.first_rank[p]) {
+            status = emc_alloc(&out->data[p], rows * k, emc_dtype_bytes(dtype), "merged weights");
+            if (status == EMC_OK && role == EMC_MATRIX_EMBED)
+                status = merge_embedding(weights[p], &low, out->data[p], dtype, source->n_threads);
+            else if (status == EMC_OK)
+                status =
+                    merge_part(weights[p], &low, p, row, out->data[p], dtype, source->n_threads);
+        }
+        row += (int)rows;
+    }
+    emc_low_rank_free(&low);
+    if (status != EMC_OK)
+        emc_merged_free(out);
+    return status;
+}
+
+void emc_merged_free(emc_merged *merged)
+{
+    for (int p = 0; p < EMC_MAX_PARTS; p++)
+        free(merged->data[p]);
+    *merged = (emc_merged){{NULL}};
 }

@@ -11,9 +11,16 @@ extern "C" {
 
 typedef struct emc_weight_source emc_weight_source;
 
-/* The checkpoint and, where adapter_dir is not NULL, the adapter. Errors as the loader's. */
-emc_status emc_weight_source_open(emc_weight_source **out, const char *model_dir,
-                                  const char *adapter_dir);
+typedef struct {
+    const char *model_dir;          /* a checkpoint, or NULL */
+    const emc_model_config *random; /* random weights of this shape where model_dir is NULL */
+    const char *adapter_dir;        /* or NULL */
+    int n_threads;                  /* for what is computed on the host, >= 1 */
+} emc_weight_source_options;
+
+/* Errors as the loader's. */
+emc_status emc_weight_source_open(emc_weight_source **out,
+                                  const emc_weight_source_options *options);
 void emc_weight_source_close(emc_weight_source *source);
 
 const emc_model_config *emc_weight_source_config(const emc_weight_source *source);
@@ -25,7 +32,7 @@ const emc_model_config *emc_weight_source_config(const emc_weight_source *source
  */
 const emc_weights *emc_weight_source_get(const emc_weight_source *source);
 
-/* Weights of the checkpoint, each counted once, without the adapter. */
+/* Weights of the model, each counted once, without the adapter. */
 int64_t emc_weight_source_parameters(const emc_weight_source *source);
 
 /* The matrices as the graph multiplies them, those that share an input stacked. */
@@ -52,7 +59,8 @@ int emc_weight_source_parts(const emc_weight_source *source, emc_matrix_role rol
  *   column_scale  f32 [n]        magnitude / norm of the row of W + scale B A; 1 for a part
  *                                without DoRA; NULL when no part has it
  *
- * rank is 0 where the adapter leaves the matrix alone.
+ * rank is 0 where the adapter leaves the matrix alone. Part p has the ranks from first_rank[p] to
+ * below first_rank[p + 1].
  */
 typedef struct {
     float *a;
@@ -61,12 +69,29 @@ typedef struct {
     int rank;
     int n;
     int k;
+    int first_rank[EMC_MAX_PARTS + 1];
 } emc_low_rank;
 
 /* Free with emc_low_rank_free. EMC_ERR_FORMAT: DoRA of the embedding. */
 emc_status emc_weight_source_low_rank(const emc_weight_source *source, emc_matrix_role role,
                                       int layer, emc_low_rank *out);
 void emc_low_rank_free(emc_low_rank *update);
+
+/* Whether the adapter adds anything to a matrix. A replacement adds nothing. */
+bool emc_weight_source_updates(const emc_weight_source *source, emc_matrix_role role, int layer);
+
+/*
+ * The parts of a matrix with the adapter's updates in them: computed in f32, rounded to `dtype`
+ * (F32 or BF16) once. data[p] is NULL where the adapter leaves part p alone. Free with
+ * emc_merged_free. EMC_ERR_FORMAT: as emc_weight_source_low_rank.
+ */
+typedef struct {
+    void *data[EMC_MAX_PARTS]; /* in the shape of the part's tensor */
+} emc_merged;
+
+emc_status emc_weight_source_merge(const emc_weight_source *source, emc_matrix_role role, int layer,
+                                   emc_dtype dtype, emc_merged *out);
+void emc_merged_free(emc_merged *merged);
 
 #ifdef __cplusplus
 }

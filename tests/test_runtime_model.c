@@ -124,10 +124,8 @@ static void bad_models_are_refused(void **state)
     EMT_FAILS(EMC_ERR_NOT_FOUND, "nowhere",
               emc_model_open(&model, &(emc_model_options){.model_dir = emt_temp("nowhere")}));
     assert_null(model);
-    EMT_FAILS(EMC_ERR_DEVICE, "no device \"cuda\": this build has cpu",
-              open_case("group1", NULL, (emc_model_options){.device = "cuda"}));
-    EMT_OK(open_case("group1", NULL, (emc_model_options){.device = "cpu"}));
-    EMT_OK(open_case("group1", NULL, (emc_model_options){.device = "auto"}));
+    EMT_FAILS(EMC_ERR_ARG, "both a folder and random weights",
+              open_case("group1", NULL, (emc_model_options){.random = "0.6b"}));
     EMT_FAILS(EMC_ERR_ARG, "no such dtype",
               open_case("group1", NULL, (emc_model_options){.dtype = (emc_dtype_choice)9}));
     EMT_FAILS(EMC_ERR_ARG, "threads",
