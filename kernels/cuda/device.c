@@ -289,8 +289,11 @@ emc_status emc_cuda_open(emc_device **out, const emc_cuda_options *options)
     EMC_TRY(emc_alloc(&cuda, 1, sizeof *cuda, "the CUDA device"));
     fill_table(&cuda->ops);
     cuda->index = options->index;
-    cuda->device = (emc_device){
-        .ops = &cuda->ops, .dtype = EMC_BF16, .step_rows = STEP_ROWS, .reader_rows = READER_ROWS};
+    cuda->device = (emc_device){.ops = &cuda->ops,
+                                .dtype = EMC_BF16,
+                                .step_rows = STEP_ROWS,
+                                .reader_rows = READER_ROWS,
+                                .copies_weights = true};
     status = open_parts(cuda, options);
     if (status != EMC_OK) {
         device_close(&cuda->device);
