@@ -1,9 +1,11 @@
 # Benches of kernels/
-add_executable(bench_gemm_cpu bench_gemm_cpu.c bare_matmul.c)
-target_include_directories(bench_gemm_cpu PRIVATE ${DNNL_INCLUDE_DIR})
-target_link_libraries(bench_gemm_cpu PRIVATE emc_kernels emc_flags ${DNNL_LIBRARY}
-  ${CMAKE_DL_LIBS})
-add_test(NAME bench_gemm_cpu COMMAND bench_gemm_cpu --quick)
-add_executable(bench_attention_cpu bench_attention_cpu.c)
-target_link_libraries(bench_attention_cpu PRIVATE emc_kernels emc_flags m)
-add_test(NAME bench_attention_cpu COMMAND bench_attention_cpu --quick)
+if(EMC_HAS_CPU)
+  add_executable(bench_gemm_cpu bench_gemm_cpu.c bare_matmul.c)
+  target_include_directories(bench_gemm_cpu PRIVATE ${DNNL_INCLUDE_DIR})
+  target_link_libraries(bench_gemm_cpu PRIVATE emc_kernels emc_flags ${DNNL_LIBRARY}
+    ${CMAKE_DL_LIBS})
+  add_test(NAME bench_gemm_cpu COMMAND bench_gemm_cpu --quick)
+  add_executable(bench_attention_cpu bench_attention_cpu.c)
+  target_link_libraries(bench_attention_cpu PRIVATE emc_kernels emc_flags m)
+  add_test(NAME bench_attention_cpu COMMAND bench_attention_cpu --quick)
+endif()

@@ -12,7 +12,6 @@ endif()
 set(CMAKE_C_FLAGS_RELEASE "-O2 -g -DNDEBUG")
 
 find_package(Threads REQUIRED)
-find_package(PkgConfig REQUIRED)
 
 add_library(emc_flags INTERFACE)
 set(EMC_WARNINGS -Wall -Wextra -Wshadow -Wpointer-arith -Wvla -Wformat=2)

@@ -1,6 +1,9 @@
 # Tests of kernels/: one program an operation, on every device there is.
 add_library(emt_device STATIC emt_device.c)
 target_link_libraries(emt_device PUBLIC emt emc_kernels emc_cuda m PRIVATE emc_flags)
+if(NOT EMC_HAS_CPU)
+  target_compile_definitions(emt_device PRIVATE EMT_NO_CPU)
+endif()
 
 emt_add_test(NAME test_attention SOURCES test_attention.c ref/ref_attention.c LINKS emt_device)
 emt_add_test(NAME test_embed SOURCES test_embed.c LINKS emt_device)
@@ -13,17 +16,19 @@ emt_add_test(NAME test_swiglu SOURCES test_swiglu.c ref/ref_rows.c LINKS emt_dev
 
 emt_add_virtual_test(NAME test_swiglu SOURCES test_swiglu.c ref/ref_rows.c LINKS emt_device)
 
-# Counts the allocations of everything that is linked in statically, our libraries that is.
-emt_add_test(NAME test_cpu_device SOURCES test_cpu_device.c LINKS emt_device)
-target_link_options(test_cpu_device PRIVATE
-  LINKER:--wrap=malloc LINKER:--wrap=calloc LINKER:--wrap=realloc)
+if(EMC_HAS_CPU)
+  # Counts the allocations of everything that is linked in statically, our libraries that is.
+  emt_add_test(NAME test_cpu_device SOURCES test_cpu_device.c LINKS emt_device)
+  target_link_options(test_cpu_device PRIVATE
+    LINKER:--wrap=malloc LINKER:--wrap=calloc LINKER:--wrap=realloc)
 
-# What depends on oneDNN's code again, on the code for lesser machines (oneDNN 2 and 3 read one
-# name of the variable each, old and new): there bf16 is multiplied as f32.
-foreach(isa SSE41 AVX2 AVX512_CORE)
-  foreach(name test_linear test_head)
-    add_test(NAME ${name}_${isa} COMMAND ${name})
-    set_tests_properties(${name}_${isa} PROPERTIES SKIP_RETURN_CODE 77
-      ENVIRONMENT "DNNL_MAX_CPU_ISA=${isa};ONEDNN_MAX_CPU_ISA=${isa}")
+  # What depends on oneDNN's code again, on the code for lesser machines (oneDNN 2 and 3 read one
+  # name of the variable each, old and new): there bf16 is multiplied as f32.
+  foreach(isa SSE41 AVX2 AVX512_CORE)
+    foreach(name test_linear test_head)
+      add_test(NAME ${name}_${isa} COMMAND ${name})
+      set_tests_properties(${name}_${isa} PROPERTIES SKIP_RETURN_CODE 77
+        ENVIRONMENT "DNNL_MAX_CPU_ISA=${isa};ONEDNN_MAX_CPU_ISA=${isa}")
+    endforeach()
   endforeach()
-endforeach()
+endif()
