@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #ifdef EMC_VIRTUAL_GPU
-#include "virtual_gpu/vg_device.h"
+#include "virtual_gpu/vg_device.cuh"
 #else
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>

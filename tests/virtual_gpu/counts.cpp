@@ -1,5 +1,5 @@
 // counts.cpp: how well do the lanes of a warp use what memory gives them? (vg.h says what counts.)
-#include "virtual_gpu/vg_internal.h"
+#include "virtual_gpu/vg_internal.hpp"
 
 namespace vg
 {

@@ -1,5 +1,5 @@
 // devices.cpp: how many virtual GPUs are there, in what state, and what did they find wrong?
-#include "virtual_gpu/vg_internal.h"
+#include "virtual_gpu/vg_internal.hpp"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 //
 // A fiber per thread. It runs until it must wait (a barrier, a warp operation, an mbarrier); then
 // the next ready one is chosen in forward, reverse or random order.
-#include "virtual_gpu/vg_internal.h"
+#include "virtual_gpu/vg_internal.hpp"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 // hopper.cpp: mbarriers, bulk copies and wgmma (sm_90a).
-#include "virtual_gpu/vg_hopper.h"
-#include "virtual_gpu/vg_internal.h"
+#include "virtual_gpu/vg_hopper.cuh"
+#include "virtual_gpu/vg_internal.hpp"
 
 using namespace vg;
 

@@ -1,5 +1,5 @@
 // launch.cpp: how does a grid run? One block after the other, in an order of the schedule's choice.
-#include "virtual_gpu/vg_internal.h"
+#include "virtual_gpu/vg_internal.hpp"
 
 #include <chrono>
 #include <elf.h>

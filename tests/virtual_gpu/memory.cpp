@@ -5,7 +5,7 @@
 // used again. Kernels built with -fsanitize=thread report each load and store to the __tsan_
 // functions at the end of this file (libtsan is not linked), which keep shadow state: bounds,
 // alignment, written bytes, bytes in flight, races inside and between blocks.
-#include "virtual_gpu/vg_internal.h"
+#include "virtual_gpu/vg_internal.hpp"
 
 #include <signal.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 // runtime.cpp: memory, copies and queries of the CUDA runtime.
-#include "virtual_gpu/vg_internal.h"
+#include "virtual_gpu/vg_internal.hpp"
 
 #include <sys/mman.h>
 

@@ -1,7 +1,7 @@
 // streams.cpp: when does queued work run? As late as the rules allow: when something waits for it.
 // Code that reads a result before waiting, or reuses a host buffer too early, gets the wrong bytes
 // every time. (Or at once, as early as the rules allow: the other schedule.)
-#include "virtual_gpu/vg_internal.h"
+#include "virtual_gpu/vg_internal.hpp"
 
 #include <chrono>
 

@@ -1,5 +1,5 @@
 // warp.cpp: what the lanes of a warp do together, and their copies from global to shared memory.
-#include "virtual_gpu/vg_internal.h"
+#include "virtual_gpu/vg_internal.hpp"
 
 using namespace vg;
 

@@ -1,4 +1,4 @@
-// vg_internal.h: what do the files of the virtual GPU share?
+// vg_internal.hpp: what do the files of the virtual GPU share?
 //
 //   devices.cpp   devices, options, errors; the lock that every call takes
 //   runtime.cpp   memory, copies and queries of the CUDA runtime
@@ -12,7 +12,7 @@
 #pragma once
 #include "virtual_gpu/vg.h"
 #include "virtual_gpu/vg_device.h"
-#include "virtual_gpu/vg_library.h"
+#include "virtual_gpu/vg_library.hpp"
 
 #include <deque>
 #include <functional>

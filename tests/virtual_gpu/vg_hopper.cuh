@@ -1,4 +1,4 @@
-// vg_hopper.h: what does the stand-in do for the instructions of sm_90a?
+// vg_hopper.cuh: what does the stand-in do for the instructions of sm_90a?
 #pragma once
 #include "virtual_gpu/vg_device.h"
 

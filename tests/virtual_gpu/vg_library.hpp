@@ -1,4 +1,4 @@
-// vg_library.h: what do stand-ins for CUDA's libraries (cuBLASLt, NCCL) build on?
+// vg_library.hpp: what do stand-ins for CUDA's libraries (cuBLASLt, NCCL) build on?
 #pragma once
 #include <cuda_runtime.h>
 
