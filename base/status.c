@@ -70,6 +70,7 @@ static const struct {
     [EMC_ERR_IO] = {"io", 74},
     [EMC_ERR_NOMEM] = {"memory", 71},
     [EMC_ERR_DEVICE] = {"device", 69},
+    [EMC_ERR_LOST] = {"lost", 75},
     [EMC_ERR_CANCELLED] = {"cancelled", 130},
     [EMC_ERR_INTERNAL] = {"internal", 70},
 };

@@ -19,6 +19,7 @@ typedef enum {
     EMC_ERR_IO,        /* reading or writing failed underway */
     EMC_ERR_NOMEM,
     EMC_ERR_DEVICE,    /* no such device, or it failed, or it lacks memory */
+    EMC_ERR_LOST,      /* the device failed underway; what was finished is kept */
     EMC_ERR_CANCELLED, /* the caller asked to stop */
     EMC_ERR_INTERNAL   /* our own mistake */
 } emc_status;
