@@ -90,3 +90,50 @@ static __device__ __forceinline__ float exp2_approx(float x)
     return y;
 }
 #endif
+
+// ---- Eight bf16 values, as kernels load and store them: 16 bytes, the first value lowest.
+
+static __device__ __forceinline__ void widen(float (&f)[8], uint4 v)
+{
+    const uint32_t pair[4] = {v.x, v.y, v.z, v.w};
+
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        f[2 * i] = __uint_as_float(pair[i] << 16);
+        f[2 * i + 1] = __uint_as_float(pair[i] & 0xffff0000u);
+    }
+}
+
+// Two values, each rounded once, the first in the low half.
+static __device__ __forceinline__ uint32_t pack_bf16(float low, float high)
+{
+    const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+    return *reinterpret_cast<const uint32_t *>(&pair);
+}
+
+static __device__ __forceinline__ uint4 narrow(const float (&f)[8])
+{
+    return make_uint4(pack_bf16(f[0], f[1]), pack_bf16(f[2], f[3]), pack_bf16(f[4], f[5]),
+                      pack_bf16(f[6], f[7]));
+}
+
+// ---- The same in every lane: sums and largest values over groups of LANES neighbouring lanes.
+// Additions pair up in a fixed tree, so that the bits depend on the values alone.
+
+template <int LANES, class T> static __device__ __forceinline__ T lanes_sum(T x)
+{
+#pragma unroll
+    for (int step = LANES / 2; step > 0; step /= 2)
+        x += __shfl_xor_sync(~0u, x, step);
+    return x;
+}
+
+template <int LANES, class T> static __device__ __forceinline__ T lanes_max(T x)
+{
+#pragma unroll
+    for (int step = LANES / 2; step > 0; step /= 2) {
+        const T other = __shfl_xor_sync(~0u, x, step);
+        x = other > x ? other : x;
+    }
+    return x;
+}

@@ -13,6 +13,9 @@ extern "C" {
 /* Sequences of values that kernels load at once: 16 bytes. */
 #define CUDA_CHUNK 8
 
+/* Blocks that a grid may have in y. */
+#define CUDA_MAX_GRID_Y 65535
+
 typedef struct cuda_gemm cuda_gemm;     /* gemm.h */
 typedef struct cuda_upload cuda_upload; /* upload.h */
 

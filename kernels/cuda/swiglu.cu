@@ -1,37 +1,56 @@
-// out = silu(gate) * up. One 16-byte load of each, one 16-byte store: as fast as memory allows.
+// out = silu(gate) * up, silu(g) = g / (1 + exp(-g)).
+//
+// Mapping: a block takes PIECE chunks of eight values of one row, a thread CHUNKS of them, a block's
+// width apart; blockIdx.x is the piece, blockIdx.y the row (and every gridDim.y-th after it), so
+// that blocks which run together read neighbouring memory and no index is ever divided. 384 chunks
+// are a quarter of the rows of Qwen3-8B and whole rows of Qwen3-0.6B.
+//
+// Bytes: 6 for an output value: 4 read, 2 written, nothing twice. A thread has six 16-byte loads in
+// flight, an SM with its ten such blocks 120 KiB: several times what covers the latency. What
+// is read here is not needed again, and so does not push the output, which is, out of the L2.
+//
+// Numbers: f32; exp to 2 ulp of its argument's rounding, then one rounding at the store.
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/device.h"
 
-constexpr int THREADS = 256;
+constexpr int THREADS = 128;
+constexpr int CHUNKS = 3;
+constexpr int PIECE = THREADS * CHUNKS;
 
 static __device__ __forceinline__ float silu(float x)
 {
-    return x / (1.0f + __expf(-x));
+    return __fdividef(x, 1.0f + __expf(-x));
 }
 
-// Grid: chunks of 8 values over all rows, in any number of blocks.
-static __global__ void swiglu_kernel(__nv_bfloat16 *out, const __nv_bfloat16 *gate_up, int rows,
-                                     int ffn)
+static __global__ void __launch_bounds__(THREADS)
+    swiglu_kernel(uint4 *out, const uint4 *gate_up, int rows, int row_chunks)
 {
-    const long long n_chunks = (long long)rows * (ffn / CUDA_CHUNK);
+    const int first = blockIdx.x * PIECE + threadIdx.x;
 
-    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < n_chunks;
-         i += (long long)gridDim.x * blockDim.x) {
-        const long long row = i / (ffn / CUDA_CHUNK);
-        const int column = (int)(i % (ffn / CUDA_CHUNK)) * CUDA_CHUNK;
-        const __nv_bfloat16 *gate = gate_up + row * 2 * ffn + column;
-        const uint4 g4 = *reinterpret_cast<const uint4 *>(gate);
-        const uint4 u4 = *reinterpret_cast<const uint4 *>(gate + ffn);
-        const __nv_bfloat162 *g = reinterpret_cast<const __nv_bfloat162 *>(&g4);
-        const __nv_bfloat162 *u = reinterpret_cast<const __nv_bfloat162 *>(&u4);
-        uint4 o4;
-        __nv_bfloat162 *o = reinterpret_cast<__nv_bfloat162 *>(&o4);
+    for (int row = blockIdx.y; row < rows; row += gridDim.y) {
+        const uint4 *gate = gate_up + (size_t)row * 2 * row_chunks;
+        uint4 g[CHUNKS], u[CHUNKS];
 
-        for (int j = 0; j < CUDA_CHUNK / 2; j++) {
-            const float2 a = __bfloat1622float2(g[j]), b = __bfloat1622float2(u[j]);
-            o[j] = __floats2bfloat162_rn(silu(a.x) * b.x, silu(a.y) * b.y);
+#pragma unroll
+        for (int i = 0; i < CHUNKS; i++) {
+            const int at = first + i * THREADS;
+            if (at < row_chunks) {
+                g[i] = __ldcs(gate + at);
+                u[i] = __ldcs(gate + row_chunks + at);
+            }
         }
-        *reinterpret_cast<uint4 *>(out + row * ffn + column) = o4;
+#pragma unroll
+        for (int i = 0; i < CHUNKS; i++) {
+            const int at = first + i * THREADS;
+            float a[8], b[8];
+            if (at >= row_chunks)
+                break;
+            widen(a, g[i]);
+            widen(b, u[i]);
+            for (int j = 0; j < 8; j++)
+                a[j] = silu(a[j]) * b[j];
+            out[(size_t)row * row_chunks + at] = narrow(a);
+        }
     }
 }
 
@@ -39,19 +58,20 @@ emc_status cuda_swiglu(emc_device *dev, void *out, const void *gate_up, int rows
 {
     cuda_device *cuda = cuda_use(dev);
 
-    if (rows < 1 || ffn < 8 || ffn % 8 != 0)
+    if (rows < 1 || ffn < CUDA_CHUNK || ffn % CUDA_CHUNK != 0)
         return emc_fail(EMC_ERR_ARG, "swiglu: rows=%d ffn=%d, need rows >= 1, ffn %% 8 == 0", rows,
                         ffn);
-    if (!cuda_aligned(out) || !cuda_aligned(gate_up))
-        return emc_fail(EMC_ERR_ARG, "swiglu: rows=%d ffn=%d, a tensor is not 16-byte aligned",
+    const size_t out_bytes = (size_t)rows * (size_t)ffn * sizeof(__nv_bfloat16);
+    if (!cuda_aligned(out) || !cuda_aligned(gate_up) ||
+        cuda_overlap(out, out_bytes, gate_up, 2 * out_bytes))
+        return emc_fail(EMC_ERR_ARG,
+                        "swiglu: rows=%d ffn=%d, need 16-byte aligned tensors that do not overlap",
                         rows, ffn);
-    const size_t n_bytes = (size_t)rows * (size_t)ffn * sizeof(__nv_bfloat16);
-    if (cuda_overlap(out, n_bytes, gate_up, 2 * n_bytes))
-        return emc_fail(EMC_ERR_ARG, "swiglu: rows=%d ffn=%d, out overlaps gate_up", rows, ffn);
-    const long long n_chunks = (long long)rows * (ffn / CUDA_CHUNK);
-    const long long most = 16LL * cuda->n_sms, blocks = (n_chunks + THREADS - 1) / THREADS;
-    return cuda_check(EMC_LAUNCH(swiglu_kernel, ((unsigned)(blocks < most ? blocks : most)),
-                                 (THREADS), 0, cuda->stream, (__nv_bfloat16 *)out,
-                                 (const __nv_bfloat16 *)gate_up, rows, ffn),
+    const int row_chunks = ffn / CUDA_CHUNK;
+    return cuda_check(EMC_LAUNCH(swiglu_kernel,
+                                 (cuda_blocks(row_chunks, PIECE),
+                                  rows < CUDA_MAX_GRID_Y ? rows : CUDA_MAX_GRID_Y),
+                                 (THREADS), 0, cuda->stream, (uint4 *)out, (const uint4 *)gate_up,
+                                 rows, row_chunks),
                       "swiglu: rows=%d ffn=%d", rows, ffn);
 }
