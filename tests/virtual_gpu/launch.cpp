@@ -94,7 +94,8 @@ std::string lines_of(void *const *pcs, int n)
     FILE *f = popen(command, "r");
     for (int lines = 0; f && fgets(line, sizeof line, f);) {
         line[strcspn(line, " \n")] = 0;
-        if (lines == 3 || !(strstr(line, ".cu:") || strstr(line, ".cuh:")))
+        if (lines == 3 || !(strstr(line, ".cu:") || strstr(line, ".cuh:")) ||
+            strstr(line, "vg_device"))
             continue;
         text += std::string(lines++ ? " from " : " at ") + line;
     }

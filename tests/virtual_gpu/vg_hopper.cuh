@@ -1,6 +1,6 @@
 // vg_hopper.cuh: what does the stand-in do for the instructions of sm_90a?
 #pragma once
-#include "virtual_gpu/vg_device.h"
+#include "virtual_gpu/vg_device.cuh"
 
 void vg_mbar_init(smem_addr bar, int count);
 void vg_mbar_arrive(smem_addr bar, int n_bytes);

@@ -11,7 +11,7 @@
 //   counts.cpp    sectors and bank conflicts
 #pragma once
 #include "virtual_gpu/vg.h"
-#include "virtual_gpu/vg_device.h"
+#include "virtual_gpu/vg_device.cuh"
 #include "virtual_gpu/vg_library.hpp"
 
 #include <deque>
