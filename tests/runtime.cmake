@@ -8,6 +8,9 @@ emt_add_test(NAME test_runtime_merge SOURCES test_runtime_merge.c runtime_case.c
   LINKS emc_runtime emc_loader emc_kernels m)
 emt_add_test(NAME test_runtime_random SOURCES test_runtime_random.c runtime_case.c loader_files.c
   LINKS emc_runtime emc_loader emc_kernels m)
+emt_add_test(NAME test_runtime_device SOURCES test_runtime_device.c fake_gpu.c runtime_case.c
+  LINKS emc_runtime emc_loader emc_kernels)
+target_link_options(test_runtime_device PRIVATE -Wl,--wrap=calloc)
 # Every allocation of our own code in that test goes through its counters.
 foreach(call malloc calloc realloc aligned_alloc posix_memalign mmap)
   target_link_options(test_runtime_engine PRIVATE -Wl,--wrap=${call})
