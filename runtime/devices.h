@@ -10,7 +10,7 @@ extern "C" {
 
 typedef struct {
     int gpu;          /* as the CUDA runtime counts them; -1: the CPU */
-    char name[16];    /* "cpu", "cuda:0" */
+    char name[24];    /* "cpu", "cuda:0" */
     char reason[256]; /* as emc_model_info.device_reason */
 } emc_device_choice;
 

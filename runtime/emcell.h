@@ -57,7 +57,7 @@ typedef struct {
 } emc_model_info;
 
 typedef struct {
-    char name[16]; /* what --device takes */
+    char name[24]; /* what --device takes */
     bool present;
     char description[192]; /* what it is, or why it is absent */
 } emc_device_info;
