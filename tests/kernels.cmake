@@ -14,6 +14,7 @@ emt_add_test(NAME test_rmsnorm SOURCES test_rmsnorm.c ref/ref_rows.c LINKS emt_d
 emt_add_test(NAME test_rope_store SOURCES test_rope_store.c ref/ref_rows.c LINKS emt_device)
 emt_add_test(NAME test_swiglu SOURCES test_swiglu.c ref/ref_rows.c LINKS emt_device)
 
+emt_add_virtual_test(NAME test_attention SOURCES test_attention.c ref/ref_attention.c LINKS emt_device)
 emt_add_virtual_test(NAME test_swiglu SOURCES test_swiglu.c ref/ref_rows.c LINKS emt_device)
 
 if(EMC_HAS_CPU)

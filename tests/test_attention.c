@@ -6,21 +6,25 @@
 #include "emt_device.h"
 #include "ref/ref_attention.h"
 
-#define MAX_ITEMS 4
-#define PAGE      EMC_PAGE_POSITIONS
+#define MAX_SEQUENCES 4
+#define MAX_ITEMS     16
+#define MAX_KEYS      4096
+#define PAGE          EMC_PAGE_POSITIONS
 
 typedef struct {
-    int n_rows, prefix, own, path; /* path: row r of the step has (path + r) % (path + 1) tokens */
-    int causal;
-} item_case;
+    int n_rows, prefix, own, path; /* path: rows have 1 to `path` tokens, or none at all */
+    int causal;                    /* then cut into items of EMC_MAX_ITEM_ROWS */
+} sequence_case;
 
 typedef struct {
-    item_case items[MAX_ITEMS]; /* up to one of no rows */
+    sequence_case sequences[MAX_SEQUENCES]; /* up to one of no rows; the causal ones first */
     int n_heads, n_kv_heads, head_dim;
     double scale; /* of K: large ones make a weight dominate */
     const char *reaches;
 } attention_case;
 
+/* The tiles of the CUDA device: 64 keys and 32 rows of a warp where causal; else 16 keys, 4 warps
+ * of them, 16 or 32 rows times heads, and a split at 1024 keys. */
 static const attention_case cases[] = {
     {{{1, 0, 1, 0, 1}}, 1, 1, 8, 1, "one key"},
     {{{5, 0, 1, 0, 1}}, 2, 1, 8, 1, "causal from the start"},
@@ -33,9 +37,9 @@ static const attention_case cases[] = {
     {{{3, 0, 200, 0, 1}}, 4, 1, 128, 1, "a prompt continued"},
     {{{3, 0, 127, 0, 1}}, 4, 1, 40, 1, "rows that end in two tiles"},
     {{{7, 20, 30, 5, 0}}, 4, 1, 32, 1, "paths, without a mask"},
-    {{{2, 0, 0, 3, 0}, {1, 9, 1, 0, 1}}, 2, 1, 8, 1, "a path and nothing else, for some"},
+    {{{1, 9, 1, 0, 1}, {2, 3, 0, 3, 0}}, 2, 1, 8, 1, "no own keys, for some"},
     {{{3, 5, 260, 64, 0}}, 5, 1, 128, 1, "the longest path, five heads a group"},
-    {{{1, 0, 3, 0, 1}, {40, 130, 1, 0, 1}, {2, 130, 140, 7, 0}, {33, 0, 1, 0, 1}},
+    {{{1, 0, 3, 0, 1}, {40, 130, 1, 0, 1}, {33, 0, 1, 0, 1}, {2, 130, 140, 7, 0}},
      8,
      1,
      128,
@@ -46,22 +50,44 @@ static const attention_case cases[] = {
     {{{9, 130, 1, 0, 1}}, 2, 1, 256, 1, "the largest head"},
     {{{9, 130, 1, 0, 1}}, 2, 1, 72, 1, "a head of an odd size"},
     {{{20, 200, 1, 0, 1}}, 2, 1, 64, 8, "steep scores"},
+    {{{1, 0, 1, 0, 1}, {1, 1, 0, 0, 0}}, 1, 1, 128, 1, "one key of 128 values"},
+    {{{63, 0, 1, 0, 1}}, 1, 1, 128, 1, "just under a tile of keys"},
+    {{{64, 1, 1, 0, 1}}, 2, 1, 128, 1, "a tile of keys behind a prefix of one"},
+    {{{65, 128, 1, 0, 1}}, 1, 1, 128, 1, "just over a tile of keys"},
+    {{{127, 64, 1, 0, 1}}, 1, 1, 128, 1, "just under an item"},
+    {{{129, 300, 1, 0, 1}}, 1, 1, 128, 1, "just over an item"},
+    {{{129, 65, 0, 0, 1}}, 2, 2, 64, 1, "rows that see their prefix alone"},
+    {{{70, 0, 1, 3, 1}, {5, 130, 100, 0, 1}}, 5, 1, 128, 1, "causal rows with paths"},
+    {{{33, 0, 40, 2, 1}, {9, 20, 30, 5, 0}}, 8, 2, 64, 1, "both kinds, heads of 64"},
+    {{{28, 300, 40, 3, 0}, {1, 16, 16, 0, 0}}, 4, 1, 128, 1, "28 choices of a cell"},
+    {{{13, 0, 15, 0, 0}, {4, 17, 0, 1, 0}}, 5, 1, 128, 1, "five heads a group over a tile"},
+    {{{2, 15, 1, 0, 0}, {1, 0, 65, 0, 0}}, 16, 2, 128, 1, "few rows, groups of keys"},
+    {{{1, 300, 724, 0, 0}, {1, 300, 725, 0, 0}}, 2, 1, 128, 1, "just over and under a split"},
+    {{{3, 40, 2100, 2, 0}, {2, 40, 30, 2, 0}}, 4, 2, 128, 1, "three splits beside none"},
+    {{{20, 1030, 30, 5, 0}}, 2, 1, 64, 1, "a split in a long prefix, heads of 64"},
 };
 
 typedef struct {
     emc_attention_args args;
     emt_buf q, out, k_cache, v_cache, items, page_table, path_slots, path_lens;
-    int own_page[MAX_ITEMS], prefix_page[MAX_ITEMS]; /* places in the table */
     int32_t *pages, *slots, *lens;
-    emc_attention_item *item;
+    emc_attention_item item[MAX_ITEMS];      /* as the engine cuts them */
+    emc_attention_item whole[MAX_SEQUENCES]; /* a sequence's rows in one: for reading only */
     double *k, *v; /* what lies in the cache; NaN where nothing should look */
-    int n_items, rows, q_stride;
+    int n_items, n_sequences, rows, q_stride;
+    int n_pages, shift; /* pages are numbered from `shift` on, round */
 } step;
 
 static size_t cache_at(const attention_case *c, int page, int head, int position)
 {
     return (((size_t)page * (size_t)c->n_kv_heads + (size_t)head) * PAGE + (size_t)position) *
            (size_t)c->head_dim;
+}
+
+/* Where a slot lies when pages are numbered from s->shift on. */
+static int moved(const step *s, int slot)
+{
+    return (slot / PAGE + s->shift) % s->n_pages * PAGE + slot % PAGE;
 }
 
 static void fill_slot(step *s, const attention_case *c, int slot, uint64_t *seed)
@@ -83,84 +109,116 @@ static int take_pages(step *s, const attention_case *c, int *next_page, int *n_t
 
     for (int i = 0; i < n; i++) {
         if (i % PAGE == 0)
-            s->pages[(*n_table)++] = --*next_page;
+            s->pages[(*n_table)++] = moved(s, --*next_page * PAGE) / PAGE;
         fill_slot(s, c, s->pages[*n_table - 1] * PAGE + i % PAGE, seed);
     }
     return first;
 }
 
-static int own_keys(const item_case *item)
+static int own_keys(const sequence_case *sequence)
 {
-    return item->own + (item->causal ? item->n_rows - 1 : 0);
+    return sequence->own + (sequence->causal ? sequence->n_rows - 1 : 0);
 }
 
-static void lay_out(step *s, const attention_case *c, int n_pages, uint64_t *seed)
+/* The rows of a sequence as items: a prompt in pieces. */
+static void cut(step *s, const emc_attention_item *whole)
 {
-    int next_page = n_pages, n_table = 0, next_slot = 0;
+    const int most = whole->causal ? EMC_MAX_ITEM_ROWS : whole->n_rows;
 
-    for (int i = 0; i < s->n_items; i++) {
-        const item_case *item = &c->items[i];
-        s->item[i] = (emc_attention_item){.row0 = s->rows,
-                                          .n_rows = item->n_rows,
-                                          .prefix_len = item->prefix,
-                                          .own_seen = item->own,
-                                          .causal = item->causal};
-        s->item[i].prefix_page = take_pages(s, c, &next_page, &n_table, item->prefix, seed);
-        s->item[i].own_page = take_pages(s, c, &next_page, &n_table, own_keys(item), seed);
-        for (int r = 0; r < item->n_rows; r++, s->rows++) {
-            s->lens[s->rows] = item->path ? item->path - r % item->path : 0;
-            if (i == 0 && r == 0 && item->own + item->prefix == 0)
-                s->lens[s->rows] = item->path;
+    for (int row = 0; row < whole->n_rows; row += most) {
+        emc_attention_item item = *whole;
+        assert_true(s->n_items < MAX_ITEMS);
+        item.row0 += row;
+        item.own_seen += item.causal ? row : 0;
+        item.n_rows = whole->n_rows - row < most ? whole->n_rows - row : most;
+        s->item[s->n_items++] = item;
+    }
+}
+
+static void lay_out(step *s, const attention_case *c, uint64_t *seed)
+{
+    int next_page = s->n_pages, n_table = 0, next_slot = 0;
+
+    for (int i = 0; i < s->n_sequences; i++) {
+        const sequence_case *sequence = &c->sequences[i];
+        emc_attention_item whole = {.row0 = s->rows,
+                                    .n_rows = sequence->n_rows,
+                                    .prefix_len = sequence->prefix,
+                                    .own_seen = sequence->own,
+                                    .causal = sequence->causal};
+        whole.prefix_page = take_pages(s, c, &next_page, &n_table, sequence->prefix, seed);
+        whole.own_page = take_pages(s, c, &next_page, &n_table, own_keys(sequence), seed);
+        for (int r = 0; r < sequence->n_rows; r++, s->rows++) {
+            s->lens[s->rows] = sequence->path ? sequence->path - r % sequence->path : 0;
+            if (sequence->causal && r % 3 == 1)
+                s->lens[s->rows] = 0;
             for (int p = 0; p < s->lens[s->rows]; p++) {
                 /* Every third slot of the first pages: paths lie scattered. */
-                s->slots[s->rows * EMC_MAX_PATH + p] = next_slot;
-                fill_slot(s, c, next_slot, seed);
+                const int slot = moved(s, next_slot);
+                s->slots[s->rows * EMC_MAX_PATH + p] = slot;
+                fill_slot(s, c, slot, seed);
                 next_slot += 3;
             }
         }
+        s->whole[i] = whole;
+        cut(s, &whole);
     }
     assert_true((next_slot + PAGE - 1) / PAGE <= next_page);
 }
 
-static int count_pages(const attention_case *c, int *rows, int *n_items)
+static int count_pages(const attention_case *c, int *rows, int *n_sequences)
 {
     int n_pages = 0, paths = 0;
 
-    *rows = *n_items = 0;
-    for (int i = 0; i < MAX_ITEMS && c->items[i].n_rows > 0; i++, ++*n_items) {
-        n_pages +=
-            (c->items[i].prefix + PAGE - 1) / PAGE + (own_keys(&c->items[i]) + PAGE - 1) / PAGE;
-        paths += c->items[i].n_rows * c->items[i].path;
-        *rows += c->items[i].n_rows;
+    *rows = *n_sequences = 0;
+    for (int i = 0; i < MAX_SEQUENCES && c->sequences[i].n_rows > 0; i++, ++*n_sequences) {
+        const sequence_case *sequence = &c->sequences[i];
+        n_pages += (sequence->prefix + PAGE - 1) / PAGE + (own_keys(sequence) + PAGE - 1) / PAGE;
+        paths += sequence->n_rows * sequence->path;
+        *rows += sequence->n_rows;
     }
     return n_pages + 3 * paths / PAGE + 2;
 }
 
-static step make_step(emc_device *dev, const attention_case *c)
+/* What the host must know of items. */
+static void describe_items(emc_attention_args *args, const emc_attention_item *items, int n)
 {
-    step s = {0};
+    args->n_items = n;
+    args->n_causal_items = args->max_causal_rows = args->max_flat_rows = args->max_flat_keys = 0;
+    for (int i = 0; i < n; i++) {
+        int *most = items[i].causal ? &args->max_causal_rows : &args->max_flat_rows;
+        const int keys = items[i].prefix_len + items[i].own_seen;
+        *most = items[i].n_rows > *most ? items[i].n_rows : *most;
+        args->n_causal_items += items[i].causal;
+        if (!items[i].causal && keys > args->max_flat_keys)
+            args->max_flat_keys = keys;
+    }
+}
+
+static step make_step(emc_device *dev, const attention_case *c, int shift)
+{
+    step s = {.shift = shift};
     uint64_t seed = 5;
     int rows;
-    const int n_pages = count_pages(c, &rows, &s.n_items);
-    const size_t cache = cache_at(c, n_pages, 0, 0), width = (size_t)(c->n_heads * c->head_dim);
 
+    s.n_pages = count_pages(c, &rows, &s.n_sequences);
+    const size_t cache = cache_at(c, s.n_pages, 0, 0), width = (size_t)(c->n_heads * c->head_dim);
     s.q_stride = (int)width + 16;
-    s.pages = calloc((size_t)n_pages, sizeof *s.pages);
+    s.pages = calloc((size_t)s.n_pages, sizeof *s.pages);
     s.slots = calloc((size_t)rows * EMC_MAX_PATH, sizeof *s.slots);
     s.lens = calloc((size_t)rows, sizeof *s.lens);
-    s.item = calloc((size_t)s.n_items, sizeof *s.item);
     s.k = calloc(cache, sizeof *s.k);
     s.v = calloc(cache, sizeof *s.v);
     for (size_t i = 0; i < cache; i++)
         s.k[i] = s.v[i] = NAN;
-    lay_out(&s, c, n_pages, &seed);
+    lay_out(&s, c, &seed);
     s.q = emt_normals(dev, (size_t)rows * (size_t)s.q_stride, 1.0, &seed);
     s.out = emt_poison(dev, (size_t)rows * width);
     s.k_cache = emt_values(dev, s.k, cache);
     s.v_cache = emt_values(dev, s.v, cache);
     s.items = emt_ints(dev, (const int32_t *)s.item,
                        (size_t)s.n_items * sizeof *s.item / sizeof(int32_t));
-    s.page_table = emt_ints(dev, s.pages, (size_t)n_pages);
+    s.page_table = emt_ints(dev, s.pages, (size_t)s.n_pages);
     s.path_slots = emt_ints(dev, s.slots, (size_t)rows * EMC_MAX_PATH);
     s.path_lens = emt_ints(dev, s.lens, (size_t)rows);
     s.args = (emc_attention_args){.out = s.out.d,
@@ -169,7 +227,6 @@ static step make_step(emc_device *dev, const attention_case *c)
                                   .k_cache = s.k_cache.d,
                                   .v_cache = s.v_cache.d,
                                   .items = s.items.d,
-                                  .n_items = s.n_items,
                                   .page_table = s.page_table.d,
                                   .path_slots = s.path_slots.d,
                                   .path_lens = s.path_lens.d,
@@ -178,6 +235,7 @@ static step make_step(emc_device *dev, const attention_case *c)
                                   .n_kv_heads = c->n_kv_heads,
                                   .head_dim = c->head_dim,
                                   .scale = (float)(1.0 / sqrt(c->head_dim))};
+    describe_items(&s.args, s.item, s.n_items);
     return s;
 }
 
@@ -194,7 +252,6 @@ static void free_step(step *s)
     free(s->pages);
     free(s->slots);
     free(s->lens);
-    free(s->item);
     free(s->k);
     free(s->v);
 }
@@ -215,13 +272,13 @@ static int seen_slots(const step *s, const emc_attention_item *item, int i, int 
 }
 
 static void want_row(const step *s, const attention_case *c, const emc_attention_item *item, int i,
-                     double *want, double *atol)
+                     double weight_rounding, double *want, double *atol)
 {
-    int slots[1024];
-    const double *k[1024], *v[1024];
+    int slots[MAX_KEYS];
+    const double *k[MAX_KEYS], *v[MAX_KEYS];
     const int n = seen_slots(s, item, i, slots), row = item->row0 + i;
 
-    assert_true(n >= 1 && n <= 1024);
+    assert_true(n >= 1 && n <= MAX_KEYS);
     for (int head = 0; head < c->n_heads; head++) {
         const size_t at = ((size_t)row * (size_t)c->n_heads + (size_t)head) * (size_t)c->head_dim;
         double steepness;
@@ -237,21 +294,24 @@ static void want_row(const step *s, const attention_case *c, const emc_attention
                       k, v, n, c->head_dim, s->args.scale);
         /* A score is off by about sqrt(head_dim) 2^-24 of the sizes of its terms, its exponential
          * by that much and 2^-22 more, relatively, in numerator and denominator; the sum over the
-         * keys adds sqrt(keys) 2^-24. Four times that, of sum p |v|. */
+         * keys adds sqrt(keys) 2^-24. Four times that, of sum p |v|. Where weights are rounded to
+         * bf16 (and tensor cores cut sums off), each is off by at most 2^-8 of itself. */
         for (int d = 0; d < c->head_dim; d++)
             atol[at + (size_t)d] *=
-                4.0 * 0x1p-24 * (2.0 * (sqrt(c->head_dim) * steepness + 4.0) + sqrt(n) + 2.0);
+                4.0 * 0x1p-24 * (2.0 * (sqrt(c->head_dim) * steepness + 4.0) + sqrt(n) + 2.0) +
+                weight_rounding;
     }
 }
 
 static void run_case(emc_device *dev, const attention_case *c)
 {
-    step s = make_step(dev, c);
+    step s = make_step(dev, c, 0);
     double *want = calloc(s.out.n, sizeof *want), *atol = calloc(s.out.n, sizeof *atol);
+    const bool rounds_weights = strncmp(dev->description, "cuda", 4) == 0;
 
     for (int i = 0; i < s.n_items; i++)
         for (int r = 0; r < s.item[i].n_rows; r++)
-            want_row(&s, c, &s.item[i], r, want, atol);
+            want_row(&s, c, &s.item[i], r, rounds_weights ? 0x1p-8 : 0.0, want, atol);
     EMT_OK(dev->ops->attention(dev, &s.args));
     emt_fetch(&s.out);
     emt_close(c->reaches, &s.out, want, 1.01 * emt_rounding(dev), atol);
@@ -272,11 +332,11 @@ static void test_numbers(void **state)
     emt_each_device(on_device);
 }
 
-/* Item `i` cut down to its rows [first, first + n): the same bytes as in full company. */
+/* Rows [first, first + n) of a sequence as one item: the same bytes as in full company. */
 static void compare_part(emc_device *dev, const attention_case *c, const step *s, int i, int first,
                          int n)
 {
-    emc_attention_item item = s->item[i];
+    emc_attention_item item = s->whole[i];
     const size_t width = (size_t)(c->n_heads * c->head_dim), row = (size_t)(item.row0 + first);
 
     item.own_seen += item.causal ? first : 0;
@@ -292,10 +352,10 @@ static void compare_part(emc_device *dev, const attention_case *c, const step *s
     args.out = out.d;
     args.q = q.d;
     args.items = items.d;
-    args.n_items = 1;
     args.path_slots = slots.d;
     args.path_lens = lens.d;
     args.rows = n;
+    describe_items(&args, &item, 1);
     EMT_OK(dev->ops->attention(dev, &args));
     emt_fetch(&out);
     emt_same(c->reaches, &s->out, row * width, &out, 0, out.n);
@@ -306,20 +366,28 @@ static void compare_part(emc_device *dev, const attention_case *c, const step *s
     emt_free(&lens);
 }
 
+static void compare_parts(emc_device *dev, const attention_case *c, const step *s)
+{
+    for (int i = 0; i < s->n_sequences; i++) {
+        const int n_rows = s->whole[i].n_rows;
+        for (int r = 0; r < n_rows; r += r < 3 ? 1 : 41)
+            compare_part(dev, c, s, i, r, 1);
+        for (int r = 1; r < n_rows; r += 37)
+            compare_part(dev, c, s, i, r,
+                         n_rows - r < EMC_MAX_ITEM_ROWS ? n_rows - r : EMC_MAX_ITEM_ROWS);
+    }
+}
+
 static unsigned char *step_bytes(const emt_device_kind *kind, emc_dtype dtype, int n_threads,
-                                 const attention_case *c, size_t *n_bytes)
+                                 const attention_case *c, int shift, size_t *n_bytes)
 {
     emc_device *dev = emt_open(kind, dtype, n_threads);
-    step s = make_step(dev, c);
+    step s = make_step(dev, c, shift);
 
     EMT_OK(dev->ops->attention(dev, &s.args));
     emt_fetch(&s.out);
-    for (int i = 0; i < s.n_items && n_threads < 2; i++) {
-        for (int r = 0; r < s.item[i].n_rows; r += r < 8 ? 1 : 41)
-            compare_part(dev, c, &s, i, r, 1);
-        for (int r = 1; r < s.item[i].n_rows; r += 23)
-            compare_part(dev, c, &s, i, r, s.item[i].n_rows - r);
-    }
+    if (n_threads < 2 && shift == 0)
+        compare_parts(dev, c, &s);
     *n_bytes = s.out.n * s.out.size;
     unsigned char *bytes = malloc(*n_bytes);
     memcpy(bytes, s.out.bytes, *n_bytes);
@@ -330,16 +398,22 @@ static unsigned char *step_bytes(const emt_device_kind *kind, emc_dtype dtype, i
 
 static void rows_alone(const emt_device_kind *kind, emc_dtype dtype)
 {
-    /* Some of the cases are enough for the loops of other machines, which are the same code. */
-    for (size_t i = 0; i < EMC_COUNT(cases); i += kind->may_be_absent ? 4 : 1) {
+    /* Some of the cases are enough for the loops of other CPUs, which are the same code. */
+    const bool other_loops = kind->may_be_absent && kind->has_threads;
+
+    for (size_t i = 0; i < EMC_COUNT(cases); i += other_loops ? 4 : 1) {
         size_t n_bytes;
-        unsigned char *first = step_bytes(kind, dtype, 1, &cases[i], &n_bytes);
+        unsigned char *first = step_bytes(kind, dtype, 1, &cases[i], 0, &n_bytes);
         for (int n_threads = 2; kind->has_threads && n_threads <= 3; n_threads++) {
-            unsigned char *other = step_bytes(kind, dtype, n_threads, &cases[i], &n_bytes);
+            unsigned char *other = step_bytes(kind, dtype, n_threads, &cases[i], 0, &n_bytes);
             if (memcmp(first, other, n_bytes) != 0)
                 fail_msg("%s: %d threads give other bits than one", cases[i].reaches, n_threads);
             free(other);
         }
+        unsigned char *elsewhere = step_bytes(kind, dtype, 1, &cases[i], 1, &n_bytes);
+        if (memcmp(first, elsewhere, n_bytes) != 0)
+            fail_msg("%s: other pages give other bits", cases[i].reaches);
+        free(elsewhere);
         free(first);
     }
 }
@@ -351,28 +425,41 @@ static void test_rows_alone(void **state)
 }
 
 /* A NaN in a row's key and value reaches that row and later ones, and no earlier one. */
-static void poisoned_row(emc_device *dev)
+static void poison_row(emc_device *dev, const attention_case *c, int bad)
 {
-    static const attention_case c = {{{70, 10, 1, 0, 1}}, 4, 2, 64, 1, "a poisoned row"};
-    const int bad = 37;
-    step clean = make_step(dev, &c), s = make_step(dev, &c);
-    const size_t at = cache_at(&c, s.pages[s.item[0].own_page], 0, bad), width = 4 * 64;
+    step clean = make_step(dev, c, 0), s = make_step(dev, c, 0);
+    const size_t width = (size_t)(c->n_heads * c->head_dim);
+    const int slot = s.pages[s.whole[0].own_page + bad / PAGE] * PAGE + bad % PAGE;
 
     EMT_OK(dev->ops->attention(dev, &clean.args));
     emt_fetch(&clean.out);
     emt_free(&s.v_cache);
     emt_free(&s.k_cache);
-    s.v[at] = s.k[at] = NAN;
-    s.k_cache = emt_values(dev, s.k, cache_at(&c, count_pages(&c, &s.rows, &s.n_items), 0, 0));
+    s.v[cache_at(c, slot / PAGE, 0, slot % PAGE)] = NAN;
+    s.k[cache_at(c, slot / PAGE, 0, slot % PAGE)] = NAN;
+    s.k_cache = emt_values(dev, s.k, cache_at(c, s.n_pages, 0, 0));
     s.v_cache = emt_values(dev, s.v, s.k_cache.n);
     s.args.k_cache = s.k_cache.d;
     s.args.v_cache = s.v_cache.d;
     EMT_OK(dev->ops->attention(dev, &s.args));
     emt_fetch(&s.out);
-    emt_same(c.reaches, &clean.out, 0, &s.out, 0, (size_t)bad * width);
-    assert_true(isnan(s.out.value[(size_t)bad * width]));
+    emt_same(c->reaches, &clean.out, 0, &s.out, 0, (size_t)bad * width);
+    for (int row = bad; row < s.rows; row++)
+        assert_true(isnan(s.out.value[(size_t)row * width]));
     free_step(&clean);
     free_step(&s);
+}
+
+static void poisoned_row(emc_device *dev)
+{
+    static const attention_case poisoned[] = {
+        {{{70, 10, 1, 0, 1}}, 4, 2, 64, 1, "a poisoned row"},
+        {{{100, 70, 1, 0, 1}}, 2, 1, 128, 1, "a poisoned row of 128 values"},
+        {{{50, 70, 1, 2, 1}}, 2, 1, 128, 1, "a poisoned row among paths"},
+    };
+
+    for (size_t i = 0; i < EMC_COUNT(poisoned); i++)
+        poison_row(dev, &poisoned[i], 37);
 }
 
 static void test_poisoned_row(void **state)
@@ -384,7 +471,7 @@ static void test_poisoned_row(void **state)
 static void limits(emc_device *dev)
 {
     static const attention_case c = {{{3, 4, 1, 0, 1}}, 4, 2, 16, 1, "limits"};
-    step s = make_step(dev, &c);
+    step s = make_step(dev, &c, 0);
     emc_attention_args args;
 
 #define REFUSED(text, change)                                                                      \

@@ -30,8 +30,8 @@ static inline cudaError_t emc_launch(void (*kernel)(P...), dim3 grid, dim3 block
     return cudaLaunchKernelEx(&cfg, kernel, P(args)...);
 }
 
-// The block's dynamic shared memory, 128-byte aligned. `extern __shared__` has no host equivalent.
-#define EMC_DYNAMIC_SMEM(name) extern __shared__ __align__(128) unsigned char name[]
+// The block's dynamic shared memory, 1024-byte aligned. `extern __shared__` has no host equivalent.
+#define EMC_DYNAMIC_SMEM(name) extern __shared__ __align__(1024) unsigned char name[]
 
 // A static shared variable: EMC_SHARED(float, sums, [32]); a scalar leaves dims empty.
 #define EMC_SHARED(type, name, dims) __shared__ type name dims

@@ -16,10 +16,8 @@ WEAK emc_status cuda_rmsnorm(emc_device *dev, void *out, const void *x, const vo
 WEAK emc_status cuda_add_rmsnorm(emc_device *dev, void *out, void *x, const void *y, const void *weight, int rows, int dim, float eps) { (void)dev; (void)out; (void)x; (void)y; (void)weight; (void)rows; (void)dim; (void)eps; return emc_fail(EMC_ERR_INTERNAL, "cuda: %s is not written yet", __func__); }
 WEAK emc_status cuda_linear(emc_device *dev, const emc_linear_args *args) { (void)dev; (void)args; return emc_fail(EMC_ERR_INTERNAL, "cuda: %s is not written yet", __func__); }
 WEAK emc_status cuda_rope_store(emc_device *dev, const emc_rope_args *args) { (void)dev; (void)args; return emc_fail(EMC_ERR_INTERNAL, "cuda: %s is not written yet", __func__); }
-WEAK emc_status cuda_attention(emc_device *dev, const emc_attention_args *args) { (void)dev; (void)args; return emc_fail(EMC_ERR_INTERNAL, "cuda: %s is not written yet", __func__); }
 WEAK emc_status cuda_swiglu(emc_device *dev, void *out, const void *gate_up, int rows, int ffn) { (void)dev; (void)out; (void)gate_up; (void)rows; (void)ffn; return emc_fail(EMC_ERR_INTERNAL, "cuda: %s is not written yet", __func__); }
 WEAK emc_status cuda_gather_rows(emc_device *dev, void *out, const void *x, const int32_t *index, int n, int dim) { (void)dev; (void)out; (void)x; (void)index; (void)n; (void)dim; return emc_fail(EMC_ERR_INTERNAL, "cuda: %s is not written yet", __func__); }
 WEAK emc_status cuda_head(emc_device *dev, const emc_head_args *args) { (void)dev; (void)args; return emc_fail(EMC_ERR_INTERNAL, "cuda: %s is not written yet", __func__); }
 WEAK emc_status cuda_prepare_linear(emc_device *dev, const emc_linear_args *args) { (void)dev; (void)args; return emc_fail(EMC_ERR_INTERNAL, "cuda: %s is not written yet", __func__); }
-WEAK emc_status cuda_prepare_attention(emc_device *dev, const emc_attention_args *args) { (void)dev; (void)args; return emc_fail(EMC_ERR_INTERNAL, "cuda: %s is not written yet", __func__); }
 WEAK emc_status cuda_prepare_head(emc_device *dev, const emc_head_args *args) { (void)dev; (void)args; return emc_fail(EMC_ERR_INTERNAL, "cuda: %s is not written yet", __func__); }
