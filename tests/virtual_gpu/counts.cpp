@@ -11,8 +11,8 @@ std::map<std::string, vg_kernel_counts> by_name;
 
 // One instruction, one warp, one time: what its lanes asked for.
 struct WarpAccess {
-    int n;
-    uintptr_t at[32]; // by order of arrival
+    uint32_t lanes;
+    uintptr_t at[32]; // by lane
 };
 // One instruction of one warp since its lanes last met.
 struct Site {
@@ -55,15 +55,18 @@ Site *site_of(Warp &w, uintptr_t pc, unsigned n_bytes, bool shared, bool write)
     return nullptr;
 }
 
-void count_global(const Site &s, WarpAccess &a)
+void count_global(const Site &s, const WarpAccess &a)
 {
     unsigned long long sectors = 0, bytes = 0;
-    uintptr_t next_sector = 0, next_byte = 0;
+    uintptr_t next_sector = 0, next_byte = 0, at[32];
+    int n = 0;
 
-    if (!std::is_sorted(a.at, a.at + a.n))
-        std::sort(a.at, a.at + a.n);
-    for (int i = 0; i < a.n; i++) {
-        const uintptr_t first = a.at[i], stop = first + s.n_bytes;
+    for (uint32_t m = a.lanes; m; m &= m - 1)
+        at[n++] = a.at[__builtin_ctz(m)];
+    if (!std::is_sorted(at, at + n))
+        std::sort(at, at + n);
+    for (int i = 0; i < n; i++) {
+        const uintptr_t first = at[i], stop = first + s.n_bytes;
         const uintptr_t low = std::max(first / 32, next_sector), high = (stop - 1) / 32 + 1;
         if (high > low)
             sectors += high - low;
@@ -83,17 +86,19 @@ void count_shared(const Site &s, const WarpAccess &a)
     const int lanes = s.n_bytes <= 4 ? 32 : s.n_bytes <= 8 ? 16 : 8;
     const unsigned n_words = (s.n_bytes + 3) / 4;
 
-    for (int first = 0; first < a.n; first += lanes) {
+    for (int first = 0; first < 32; first += lanes) {
         uintptr_t words[128];
-        int n = 0, of_bank[32] = {};
-        for (int i = first; i < std::min(first + lanes, a.n); i++)
-            for (unsigned w = 0; w < n_words; w++)
-                words[n++] = a.at[i] / 4 + w;
+        int n = 0, of_bank[32] = {}, most = 0;
+        for (int l = first; l < first + lanes; l++)
+            for (unsigned w = 0; w < n_words && a.lanes >> l & 1; w++)
+                words[n++] = a.at[l] / 4 + w;
+        if (n == 0)
+            continue;
         std::sort(words, words + n);
         n = (int)(std::unique(words, words + n) - words);
         for (int i = 0; i < n; i++)
-            of_bank[words[i] % 32]++;
-        kernel_counts->shared_passes += (unsigned)*std::max_element(of_bank, of_bank + 32);
+            most = std::max(most, ++of_bank[words[i] % 32]);
+        kernel_counts->shared_passes += (unsigned)most;
         kernel_counts->least_shared_passes++;
     }
 }
@@ -118,10 +123,11 @@ void count_access(int thread, uintptr_t pc, uintptr_t at, unsigned n, bool share
         s->times.emplace_back();
     WarpAccess &a = s->times[time];
     if (time >= s->n_used) {
-        a.n = 0;
+        a.lanes = 0;
         s->n_used = time + 1;
     }
-    a.at[a.n++] = at;
+    a.lanes |= 1u << thread % 32;
+    a.at[thread % 32] = at;
 }
 
 void warp_met(int warp)

@@ -21,6 +21,7 @@ char *stacks;
 void *main_sp;
 unsigned ready[MAX_WARPS];   // lanes that can run
 unsigned arrived[MAX_WARPS]; // lanes waiting in a warp operation
+unsigned live[MAX_WARPS];    // lanes that have not left
 int in_barrier[16];          // threads waiting in each barrier
 
 // Saves the callee-saved registers and the stack pointer, loads the other's. No system call.
@@ -74,22 +75,11 @@ Fiber *pick()
     return nullptr;
 }
 
-unsigned live_mask(int warp)
-{
-    unsigned m = 0;
-
-    for (int l = 0; l < 32; l++)
-        if (fibers[warp * 32 + l].wait != EXITED)
-            m |= 1u << l;
-    return m;
-}
-
 // Runs the operation `f` waits for, if all live lanes of its mask are in it.
 bool try_warp_op(Fiber *f)
 {
     const int w = f->index >> 5;
-    const unsigned live = n_live == n_threads && (w + 1) * 32 <= n_threads ? ~0u : live_mask(w);
-    const unsigned need = f->mask & live;
+    const unsigned need = f->mask & live[w];
     void *args[32] = {};
 
     if ((arrived[w] & need) != need)
@@ -104,9 +94,10 @@ bool try_warp_op(Fiber *f)
     counts.warp_ops++;
     f->fn(args, need);
     arrived[w] &= ~need;
+    ready[w] |= need;
     for (unsigned m = need; m; m &= m - 1)
-        set_ready(&fibers[w * 32 + __builtin_ctz(m)]);
-    if (need == live)
+        fibers[w * 32 + __builtin_ctz(m)].wait = READY;
+    if (need == live[w])
         warp_met(w);
     return true;
 }
@@ -177,6 +168,7 @@ void fiber_main()
         vg_fail("thread leaves with cp.async in flight");
     set_waiting(f, EXITED);
     n_live--;
+    live[f->index >> 5] &= ~(1u << (f->index & 31));
     if (n_live) { // others may have waited for us only
         const int w = f->index >> 5;
         for (unsigned m = arrived[w]; m; m &= m - 1)
@@ -207,6 +199,7 @@ void start_fiber(int t)
     sp -= 6;
     memset(sp, 0, 6 * sizeof *sp);
     f.sp = sp;
+    live[t >> 5] |= 1u << (t & 31);
     set_ready(&f);
 }
 } // namespace
@@ -237,7 +230,7 @@ void run_block()
     reset_hopper();
     memset(in_barrier, 0, sizeof in_barrier);
     for (int w = 0; w < n_warps; w++) {
-        arrived[w] = ready[w] = 0;
+        arrived[w] = ready[w] = live[w] = 0;
         warp_epoch[w] = 1;
     }
     for (int t = n_threads; t < n_warps * 32; t++)
