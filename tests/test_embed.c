@@ -19,6 +19,11 @@ static const embed_case cases[] = {
     {5, 20, 257, 3, EMC_BF16, 0, "lora over a piece"},
     {5, 20, 64, 8, EMC_F32, 0, "lora on f32"},
     {20, 100, 1024, 0, EMC_BF16, 0, "width of the 0.6B model"},
+    {3, 20, 4096, 0, EMC_BF16, 0, "width of the 8B model"},
+    {7, 20, 127, 63, EMC_BF16, 0, "lora just under a block's rows, values and ranks"},
+    {8, 20, 128, 64, EMC_BF16, 0, "lora of a block's rows, values and ranks"},
+    {9, 20, 129, 65, EMC_BF16, 0, "lora just over them"},
+    {5, 50, 1024, 8, EMC_BF16, 0, "lora of the 0.6B model"},
 };
 
 typedef struct {
@@ -29,6 +34,12 @@ typedef struct {
     int32_t *id;
     emt_buf ids;
 } step;
+
+/* A device that computes in bf16 may keep an update in it. */
+static float in_bf16(double x)
+{
+    return emc_bf16_to_f32(emc_f32_to_bf16((float)x));
+}
 
 static step make_step(emc_device *dev, const embed_case *c)
 {
@@ -47,9 +58,9 @@ static step make_step(emc_device *dev, const embed_case *c)
     s.a = calloc((size_t)((c->rank + 1) * c->vocab), sizeof *s.a);
     s.b = calloc((size_t)((c->rank + 1) * c->dim), sizeof *s.b);
     for (int i = 0; i < c->rank * c->vocab; i++)
-        s.a[i] = (float)emt_normal(&seed);
+        s.a[i] = in_bf16(emt_normal(&seed));
     for (int i = 0; i < c->rank * c->dim; i++)
-        s.b[i] = (float)emt_normal(&seed);
+        s.b[i] = in_bf16(emt_normal(&seed));
     if (c->rank > 0) {
         const emc_lora_spec spec = {
             .a = s.a, .b = s.b, .rank = c->rank, .n = c->dim, .k = c->vocab};

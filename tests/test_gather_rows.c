@@ -10,6 +10,13 @@ static const struct {
     {1, 1, 1, "one value"},
     {33, 7, 3, "rows taken several times, a second item"},
     {31, 100, 1024, "width of the 0.6B model"},
+    {3, 5, 511, "values, just under a block's piece"},
+    {3, 5, 513, "values, just over a block's piece"},
+    {2, 5, 4088, "16 bytes at a time, just under a block's piece"},
+    {3, 5, 4096, "width of the 8B model: a block's piece"},
+    {2, 5, 4104, "just over a block's piece"},
+    {2, 3, 5120, "width of the 14B model"},
+    {5, 3, 8, "rows of 16 bytes"},
 };
 
 static void on_device(emc_device *dev)

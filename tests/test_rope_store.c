@@ -12,16 +12,26 @@
 typedef struct {
     int rows, n_heads, n_kv_heads, head_dim;
     bool q, kv, fused; /* fused: q, k and v lie side by side in one row */
+    int gap;           /* values between rows */
     const char *reaches;
 } rope_case;
 
 static const rope_case cases[] = {
-    {1, 1, 1, 8, true, true, false, "the smallest head"},
-    {9, 2, 1, 16, true, true, true, "a fused row, a second item"},
-    {5, 4, 2, 72, true, false, false, "q alone"},
-    {5, 4, 2, 40, false, true, true, "k and v alone"},
-    {20, 16, 8, 128, true, true, true, "heads of the 0.6B model"},
-    {3, 5, 1, 256, true, true, false, "the largest head"},
+    {1, 1, 1, 8, true, true, false, 8, "the smallest head"},
+    {9, 2, 1, 16, true, true, true, 8, "a fused row, a second item"},
+    {5, 4, 2, 72, true, false, false, 8, "q alone"},
+    {5, 4, 2, 40, false, true, true, 8, "k and v alone"},
+    {20, 16, 8, 128, true, true, true, 8, "heads of the 0.6B model"},
+    {3, 5, 1, 256, true, true, false, 8, "the largest head"},
+    {3, 5, 1, 128, true, true, true, 3, "rows at odd addresses"},
+    {2, 32, 8, 128, true, true, true, 0, "heads of the 8B model, no gap"},
+    {2, 64, 8, 128, true, true, true, 8, "heads of the 32B model"},
+    {3, 11, 1, 128, true, false, false, 8, "just under a warp's heads"},
+    {3, 13, 1, 128, true, false, false, 8, "just over a warp's heads"},
+    {2, 12, 7, 128, false, true, true, 8, "k and v alone, just over a warp's heads"},
+    {2, 24, 1, 64, true, true, false, 8, "half heads, just over a warp's"},
+    {3, 3, 2, 32, true, true, true, 16, "short heads"},
+    {2, 47, 1, 256, true, true, true, 8, "just over a block's heads"},
 };
 
 typedef struct {
@@ -38,7 +48,7 @@ static step make_step(emc_device *dev, const rope_case *c)
     const int q_width = c->n_heads * c->head_dim, kv_width = c->n_kv_heads * c->head_dim;
     const size_t cache = (size_t)N_PAGES * (size_t)kv_width * EMC_PAGE_POSITIONS;
     double *table = calloc((size_t)(N_POSITIONS * c->head_dim), sizeof *table);
-    const int stride = (c->fused ? q_width + 2 * kv_width : q_width) + 8;
+    const int stride = (c->fused ? q_width + 2 * kv_width : q_width) + c->gap;
 
     for (int p = 0; p < N_POSITIONS; p++) {
         for (int i = 0; i < c->head_dim / 2; i++) {
@@ -53,8 +63,8 @@ static step make_step(emc_device *dev, const rope_case *c)
     }
     s.stride = (size_t)stride;
     s.rows = emt_normals(dev, (size_t)c->rows * s.stride, 2.0, &seed);
-    s.k_rows = emt_normals(dev, (size_t)(c->rows * (kv_width + 8)), 2.0, &seed);
-    s.v_rows = emt_normals(dev, (size_t)(c->rows * (kv_width + 8)), 2.0, &seed);
+    s.k_rows = emt_normals(dev, (size_t)(c->rows * (kv_width + c->gap)), 2.0, &seed);
+    s.v_rows = emt_normals(dev, (size_t)(c->rows * (kv_width + c->gap)), 2.0, &seed);
     s.q_norm = emt_normals(dev, (size_t)c->head_dim, 1.0, &seed);
     s.k_norm = emt_normals(dev, (size_t)c->head_dim, 1.0, &seed);
     s.table = emt_f32_values(dev, table, (size_t)(N_POSITIONS * c->head_dim));
@@ -66,7 +76,7 @@ static step make_step(emc_device *dev, const rope_case *c)
     s.v_at = (size_t)(q_width + kv_width);
     s.args = (emc_rope_args){.q = c->q ? s.rows.d : NULL,
                              .q_stride = stride,
-                             .kv_stride = c->fused ? stride : kv_width + 8,
+                             .kv_stride = c->fused ? stride : kv_width + c->gap,
                              .q_norm = s.q_norm.d,
                              .k_norm = s.k_norm.d,
                              .rope_table = s.table.d,

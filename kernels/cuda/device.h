@@ -56,13 +56,25 @@ struct emc_lora {
     float *column_scale; /* device memory, [n], or NULL */
 };
 
-/* The device, made the calling thread's current one. */
+/* The device, made the calling thread's current one, for an operation: weights that are still on
+ * their way are there before what is queued next. */
 cuda_device *cuda_use(emc_device *dev);
+
+/* The same without the weights: for what they have nothing to do with. */
+cuda_device *cuda_current(emc_device *dev);
 
 /* EMC_OK for cudaSuccess; else EMC_ERR_DEVICE, the message "cuda: ", what the format says
  * ("rmsnorm: rows=3 dim=8"), and CUDA's own words. */
 emc_status cuda_check(cudaError_t error, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* The same for a library's error, in the library's own words. Always EMC_ERR_DEVICE. */
+emc_status cuda_check_library(const char *library, const char *words, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Memory of the device with anything in it, for cudaFree. The message names `what`, how much was
+ * wanted and how much is free. */
+emc_status cuda_take(cuda_device *cuda, void **out, size_t n_bytes, const char *what);
 
 /* At least n_bytes; what was there is lost when it grows. Waits for the device when it grows. */
 emc_status cuda_fit(cuda_device *cuda, cuda_scratch *scratch, size_t n_bytes, const char *what);
@@ -86,11 +98,20 @@ static inline int cuda_blocks(int n, int grain)
 }
 
 /* weights.c */
+
+/* The limits that linear and head have in common: EMC_ERR_ARG, beginning with `name`. */
+emc_status cuda_check_product(const char *name, const void *x, int rows, const emc_matrix *w,
+                              int first, int n, const emc_lora *lora);
 emc_status cuda_matrix_open(emc_device *dev, emc_matrix **out, const emc_matrix_part *parts,
                             int n_parts, int k);
 void cuda_matrix_close(emc_device *dev, emc_matrix *matrix);
 emc_status cuda_lora_open(emc_device *dev, emc_lora **out, const emc_lora_spec *spec);
 void cuda_lora_close(emc_device *dev, emc_lora *lora);
+
+/* gather_rows.cu: out[i] = x[index[i]], dim values each; x's rows 16-byte aligned if dim is a
+ * multiple of 8. `name` begins messages. */
+emc_status cuda_copy_rows(cuda_device *cuda, const char *name, void *out, const void *x,
+                          const int32_t *index, int n, int dim);
 
 /* One operation a file; contracts in kernels/ops.h. */
 emc_status cuda_embed(emc_device *dev, void *out, const emc_matrix *table, const emc_lora *lora,

@@ -1,9 +1,9 @@
 // out = silu(gate) * up, silu(g) = g / (1 + exp(-g)).
 //
-// Mapping: a block takes PIECE chunks of eight values of one row, a thread CHUNKS of them, a block's
-// width apart; blockIdx.x is the piece, blockIdx.y the row (and every gridDim.y-th after it), so
-// that blocks which run together read neighbouring memory and no index is ever divided. 384 chunks
-// are a quarter of the rows of Qwen3-8B and whole rows of Qwen3-0.6B.
+// Mapping: a block takes PIECE chunks of eight values of one row, a thread CHUNKS of them, a
+// block's width apart; blockIdx.x is the piece, blockIdx.y the row (and every gridDim.y-th after
+// it), so that blocks which run together read neighbouring memory and no index is ever divided. 384
+// chunks are a quarter of the rows of Qwen3-8B and whole rows of Qwen3-0.6B.
 //
 // Bytes: 6 for an output value: 4 read, 2 written, nothing twice. A thread has six 16-byte loads in
 // flight, an SM with its ten such blocks 120 KiB: several times what covers the latency. What
