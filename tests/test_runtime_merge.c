@@ -51,7 +51,8 @@ static made_update make_update(const weight_case *c, uint64_t *seed)
     made_update out = {0};
 
     out.whole = malloc(n_values * sizeof(float) + c->offset);
-    emc_from_f32(out.whole + c->offset, c->from, values, n_values);
+    emc_from_f32(out.whole, c->from, values, n_values);
+    memmove(out.whole + c->offset, out.whole, n_values * emc_dtype_bytes(c->from));
     free(values);
     out.a = normals((size_t)c->rank * c->k, 0.3, seed);
     out.b = normals((size_t)c->n * (c->rank + STRIDE_GAP), 0.02, seed);
