@@ -143,7 +143,8 @@ typedef struct {
  *
  * Every row of q belongs to exactly one item. Each row sees at least one key of the prefix or of
  * its own pages. A row's bits may depend on whether its item is causal: rows that are the same to
- * the caller must come the same way.
+ * the caller must come the same way. A BF16 device may round a key's weight, relative to a largest
+ * score, before it multiplies v_j.
  */
 typedef struct {
     void *out;     /* T [rows, n_heads * head_dim]; must not overlap q */
@@ -164,7 +165,7 @@ typedef struct {
     int n_heads;
     int n_kv_heads; /* divides n_heads */
     int head_dim;   /* a multiple of 8, at most 256 */
-    float scale;
+    float scale;    /* > 0 */
 } emc_attention_args;
 
 /*
@@ -321,6 +322,7 @@ struct emc_device {
     int reader_rows;       /* rows whose logits are read in a step, likewise; 0: all of them */
     bool copies_weights;   /* matrices are copies of their parts */
     bool adds_in_norm;     /* add_rmsnorm is faster for it than linear with a residual */
+    bool at_once;          /* every operation has ended when it returns: nothing is ever queued */
 };
 
 #ifdef __cplusplus

@@ -21,23 +21,18 @@ size_t emc_cache_bytes(const emc_cache *cache)
     return cache->page_bytes * 2 * (size_t)cache->n_layers * (size_t)cache->n_pages;
 }
 
-/* Moves one array into a larger one, through the host: devices offer no copy of their own, and
- * this happens at most a few times in an engine's life. */
+/* Moves one array into a larger one. */
 static emc_status grow_array(emc_cache *cache, void **array, size_t old_bytes, size_t new_bytes)
 {
     const emc_ops *ops = cache->dev->ops;
     void *larger = NULL;
-    char *host = NULL;
-    emc_status status;
+    emc_status status = EMC_OK;
 
     EMC_TRY(ops->alloc(cache->dev, &larger, new_bytes, "the K/V cache"));
     if (old_bytes > 0) {
-        status = emc_alloc(&host, old_bytes, 1, "the K/V cache");
+        status = ops->copy(cache->dev, larger, *array, old_bytes);
         if (status == EMC_OK)
-            status = ops->download(cache->dev, host, *array, old_bytes);
-        if (status == EMC_OK)
-            status = ops->upload(cache->dev, larger, host, old_bytes);
-        free(host);
+            status = ops->sync(cache->dev); /* what is copied from goes next */
         if (status != EMC_OK) {
             ops->release(cache->dev, larger);
             return status;

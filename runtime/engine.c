@@ -1,5 +1,5 @@
-/* The engine's life: its memory, its prefix, its choices. Requests: request.c. Steps: schedule.c.
- */
+/* The engine's life: its memory, its prefix, its choices. Requests: request.c. Steps: schedule.c
+ * and flight.c. What it may take: plan.c. */
 #include "runtime/engine.h"
 
 #include <stdlib.h>
@@ -12,18 +12,21 @@
 #define MOST_DEFAULT_PAGES    1024
 #define MOST_ROWS             (1 << 20)
 #define MOST_PAGES            (1 << 22) /* slots stay within int32 */
-#define FIRST_ROPE_POSITIONS  4096
-/* Sequences in flight: enough to fill a step with short prompts, or with generated tokens. */
-#define MOST_SEQUENCES 256
+#define DEFAULT_UTILIZATION   0.9
+/* Sequences in flight: enough to fill a step with short prompts, or some of it with generated
+ * tokens. */
+#define LEAST_SEQUENCES   256
+#define ROWS_FOR_SEQUENCE 8
 
 /* --- Memory ------------------------------------------------------------------------------- */
 
-/* A step for the choices and pages there are, in place of the old one. */
-static emc_status renew_step(emc_engine *engine, int n_pages, const emc_choices *choices)
+/* Steps for the choices and pages there are, in place of the old ones. */
+static emc_status renew_steps(emc_engine *engine, int n_pages, const emc_choices *choices)
 {
     const emc_engine_options *options = &engine->options;
+    emc_step *steps[EMC_STEPS_IN_FLIGHT] = {NULL};
+    emc_status status = EMC_OK;
     size_t n_wanted = 0;
-    emc_step *step;
 
     if (choices &&
         !emc_size_mul(&n_wanted, (size_t)options->max_num_readers, (size_t)choices->max_children))
@@ -33,14 +36,21 @@ static emc_status renew_step(emc_engine *engine, int n_pages, const emc_choices 
                         "choices: %d tokens may follow one another's beginning, too many for %d "
                         "readers a step",
                         choices->max_children, options->max_num_readers);
-    EMC_TRY(emc_step_open(&step, engine->dev,
-                          &(emc_step_limits){.max_rows = options->max_num_batched_tokens,
-                                             .max_readers = options->max_num_readers,
-                                             .max_wanted = (int)n_wanted,
-                                             .max_pages = n_pages}));
-    emc_step_close(engine->step);
-    engine->step = step;
-    return EMC_OK;
+    for (int i = 0; i < EMC_STEPS_IN_FLIGHT && status == EMC_OK; i++)
+        status = emc_step_open(&steps[i], engine->dev,
+                               &(emc_step_limits){.max_rows = options->max_num_batched_tokens,
+                                                  .max_readers = options->max_num_readers,
+                                                  .max_wanted = (int)n_wanted,
+                                                  .max_pages = n_pages});
+    for (int i = 0; i < EMC_STEPS_IN_FLIGHT; i++) {
+        if (status != EMC_OK) {
+            emc_step_close(steps[i]);
+            continue;
+        }
+        emc_step_close(engine->flights[i].step);
+        engine->flights[i].step = steps[i];
+    }
+    return status;
 }
 
 static emc_status grow_cache(emc_engine *engine, int64_t n_pages)
@@ -50,7 +60,8 @@ static emc_status grow_cache(emc_engine *engine, int64_t n_pages)
                         (long long)n_pages);
     if (n_pages <= emc_pages_count(engine->cache->pages))
         return EMC_OK;
-    EMC_TRY(renew_step(engine, (int)n_pages, engine->choices));
+    EMC_TRY(emc_engine_settle(engine));
+    EMC_TRY(renew_steps(engine, (int)n_pages, engine->choices));
     return emc_cache_grow(engine->cache, (int)n_pages);
 }
 
@@ -70,6 +81,8 @@ static emc_status grow_rope(emc_engine *engine, int n_positions)
         n_positions = 2 * engine->rope_len;
     if (n_positions > info->max_positions)
         n_positions = info->max_positions;
+    EMC_TRY(emc_engine_settle(engine));
+    EMC_TRY(emc_graph_prepare(engine->graph, n_positions));
     n_bytes = (size_t)n_positions * row * sizeof(float);
     EMC_TRY(emc_alloc(&host, (size_t)n_positions, row * sizeof(float), "rotary tables"));
     emc_model_rope_rows(engine->model, host, 0, n_positions);
@@ -103,6 +116,11 @@ static emc_status check_rows(const char *name, int rows)
     return EMC_OK;
 }
 
+/*
+ * Pages for three steps of long prompts: the one that is being filled, where a sequence takes a
+ * page more than it fills and one for its paths, and what is left over from the one before. Steps
+ * in flight need none, since a sequence gives its pages back when its last row is queued.
+ */
 static int default_pages(const emc_model *model, int rows)
 {
     const size_t fit = DEFAULT_CACHE_BYTES / emc_cache_page_bytes(model);
@@ -127,6 +145,8 @@ static emc_status set_options(emc_engine *engine, const emc_engine_options *give
     if (options->max_num_readers == 0)
         options->max_num_readers = options->max_num_batched_tokens;
     EMC_TRY(check_rows("max_num_readers", options->max_num_readers));
+    if (options->max_num_readers > options->max_num_batched_tokens)
+        options->max_num_readers = options->max_num_batched_tokens;
     if (options->max_answer_tokens == 0)
         options->max_answer_tokens = DEFAULT_ANSWER_TOKENS;
     if (options->max_answer_tokens < 1)
@@ -141,26 +161,49 @@ static emc_status set_options(emc_engine *engine, const emc_engine_options *give
         options->n_pages = default_pages(engine->model, options->max_num_batched_tokens);
     if (options->n_pages < 1 || options->n_pages > MOST_PAGES)
         return emc_fail(EMC_ERR_ARG, "n_pages is %d, need 1 to %d", options->n_pages, MOST_PAGES);
+    if (options->gpu_memory_utilization == 0)
+        options->gpu_memory_utilization = DEFAULT_UTILIZATION;
+    if (!(options->gpu_memory_utilization > 0 && options->gpu_memory_utilization <= 1))
+        return emc_fail(EMC_ERR_ARG, "gpu_memory_utilization is %g, need above 0 to 1",
+                        options->gpu_memory_utilization);
     return EMC_OK;
 }
 
-static emc_status take_memory(emc_engine *engine)
+static emc_status take_sequences(emc_engine *engine)
 {
-    const emc_engine_options *options = &engine->options;
+    const size_t n_readers = (size_t)engine->options.max_num_readers;
     const size_t n_sequences = (size_t)engine->max_sequences;
-    const int max_positions = engine->model->info.max_positions;
 
     EMC_TRY(emc_alloc(&engine->sequences, n_sequences, sizeof *engine->sequences, "sequences"));
     EMC_TRY(emc_alloc(&engine->order, n_sequences, sizeof *engine->order, "sequences"));
     EMC_TRY(emc_alloc(&engine->finished, n_sequences, sizeof *engine->finished, "sequences"));
-    EMC_TRY(emc_alloc(&engine->readers, (size_t)options->max_num_readers, sizeof *engine->readers,
-                      "readers"));
-    EMC_TRY(emc_cache_open(&engine->cache, engine->model, options->n_pages));
+    for (int i = 0; i < EMC_STEPS_IN_FLIGHT; i++) {
+        emc_flight *flight = &engine->flights[i];
+
+        EMC_TRY(emc_alloc(&flight->readers, n_readers, sizeof *flight->readers, "readers"));
+        EMC_TRY(emc_alloc(&flight->shares, n_sequences, sizeof *flight->shares, "sequences"));
+    }
+    return EMC_OK;
+}
+
+static emc_status open_engine(emc_engine *engine, const emc_engine_options *given)
+{
+    const emc_engine_options *options = &engine->options;
+
+    EMC_TRY(set_options(engine, given));
+    engine->max_sequences = options->max_num_batched_tokens / ROWS_FOR_SEQUENCE;
+    if (engine->max_sequences < LEAST_SEQUENCES)
+        engine->max_sequences = LEAST_SEQUENCES;
+    engine->max_flights = engine->dev->at_once ? 1 : EMC_STEPS_IN_FLIGHT;
+    EMC_TRY(emc_engine_make_plan(engine));
+    EMC_TRY(take_sequences(engine));
     EMC_TRY(emc_graph_open(&engine->graph, engine->model, options->max_num_batched_tokens,
                            options->max_num_readers));
-    EMC_TRY(renew_step(engine, options->n_pages, NULL));
-    return grow_rope(engine,
-                     max_positions < FIRST_ROPE_POSITIONS ? max_positions : FIRST_ROPE_POSITIONS);
+    EMC_TRY(grow_rope(engine, engine->plan_positions));
+    EMC_TRY(emc_engine_self_check(engine->model, engine->graph));
+    EMC_TRY(emc_cache_open(&engine->cache, engine->model, options->n_pages));
+    EMC_TRY(renew_steps(engine, options->n_pages, NULL));
+    return emc_engine_count_scratch(engine);
 }
 
 emc_status emc_engine_open(emc_engine **out, emc_model *model, const emc_engine_options *options)
@@ -172,12 +215,7 @@ emc_status emc_engine_open(emc_engine **out, emc_model *model, const emc_engine_
     EMC_TRY(emc_alloc(&engine, 1, sizeof *engine, "the engine"));
     engine->model = model;
     engine->dev = model->dev;
-    engine->max_sequences = MOST_SEQUENCES;
-    status = set_options(engine, options);
-    if (status == EMC_OK)
-        status = emc_engine_self_check(model);
-    if (status == EMC_OK)
-        status = take_memory(engine);
+    status = open_engine(engine, options);
     if (status != EMC_OK) {
         emc_engine_close(engine);
         return status;
@@ -190,6 +228,8 @@ void emc_engine_close(emc_engine *engine)
 {
     if (!engine)
         return;
+    if (engine->n_flights > 0)
+        (void)engine->dev->ops->sync(engine->dev);
     for (int i = 0; engine->sequences && i < engine->max_sequences; i++) {
         free(engine->sequences[i].ids);
         free(engine->sequences[i].pages);
@@ -199,13 +239,17 @@ void emc_engine_close(emc_engine *engine)
     free(engine->sequences);
     free(engine->order);
     free(engine->finished);
-    free(engine->readers);
+    for (int i = 0; i < EMC_STEPS_IN_FLIGHT; i++) {
+        emc_step_close(engine->flights[i].step);
+        free(engine->flights[i].readers);
+        free(engine->flights[i].shares);
+    }
+    emc_trace_close(engine->trace);
     free(engine->prefix);
     free(engine->prefix_pages);
     emc_choices_close(engine->choices);
     free(engine->joint);
     engine->dev->ops->release(engine->dev, engine->rope_table);
-    emc_step_close(engine->step);
     emc_graph_close(engine->graph);
     emc_cache_close(engine->cache);
     free(engine);
@@ -286,7 +330,7 @@ emc_status emc_engine_set_choices(emc_engine *engine, const int32_t *ids, const 
         emc_choices_open(&choices, ids, begin, n_choices, engine->model->info.vocab, EMC_MAX_PATH));
     status = emc_alloc(&joint, (size_t)choices->n_nodes, sizeof *joint, "choices");
     if (status == EMC_OK)
-        status = renew_step(engine, emc_pages_count(engine->cache->pages), choices);
+        status = renew_steps(engine, emc_pages_count(engine->cache->pages), choices);
     if (status != EMC_OK) {
         free(joint);
         emc_choices_close(choices);
@@ -303,9 +347,30 @@ emc_status emc_engine_set_choices(emc_engine *engine, const int32_t *ids, const 
 
 void emc_engine_get_stats(const emc_engine *engine, emc_engine_stats *out)
 {
+    emc_memory_plan plan;
+
+    emc_engine_get_memory_plan(engine, &plan);
     *out = engine->stats;
-    out->kv_bytes = emc_cache_bytes(engine->cache);
-    out->activation_bytes = emc_graph_bytes(engine->graph) + emc_step_bytes(&engine->step->limits);
+    out->kv_bytes = plan.pages;
+    out->activation_bytes = plan.activations + plan.steps;
+}
+
+emc_status emc_engine_set_trace(emc_engine *engine, bool on)
+{
+    EMC_TRY(emc_engine_settle(engine));
+    engine->tracing = false;
+    if (!on)
+        return EMC_OK;
+    emc_trace_close(engine->trace);
+    EMC_TRY(emc_trace_open(&engine->trace, engine->dev, EMC_STEPS_IN_FLIGHT,
+                           emc_graph_marks(engine->model)));
+    engine->tracing = true;
+    return EMC_OK;
+}
+
+bool emc_engine_get_trace(const emc_engine *engine, int index, emc_trace_entry *out)
+{
+    return engine->trace && emc_trace_get(engine->trace, index, out);
 }
 
 emc_status emc_engine_logits(emc_engine *engine, const int32_t *ids, int n_ids, float *logits)

@@ -8,16 +8,23 @@
 extern "C" {
 #endif
 
+/* Steps that were queued and not read: one that runs, and one that the device finds when it has
+ * ended. */
+#define EMC_STEPS_IN_FLIGHT 2
+
 typedef enum {
     EMC_SEQUENCE_FREE = 0,
     EMC_SEQUENCE_WAITING, /* for pages, or for room in a step */
     EMC_SEQUENCE_RUNNING, /* holds every page it will ever need */
+    EMC_SEQUENCE_QUEUED,  /* all its rows are queued, so its pages may go to later steps: the device
+                             comes to those in order. Results are to come */
     EMC_SEQUENCE_DONE
 } emc_sequence_state;
 
 /*
  * One request. Its rows go through the model in a fixed order: the prompt after the prefix, then
- * the inner nodes of the choices, or one generated token after the other.
+ * the inner nodes of the choices, or one generated token after the other. What was queued runs
+ * ahead of what was read by the steps in flight.
  */
 typedef struct {
     emc_sequence_state state;
@@ -31,11 +38,11 @@ typedef struct {
     int n_generated; /* EMC_ASK_GENERATE */
     int max_tokens;
     bool ended;
-    bool finite;    /* no NaN or infinity came from the model */
-    int own_done;   /* own rows whose K and V are stored: prompt, then generated */
-    int nodes_done; /* inner nodes that were read */
-    int own_taken;  /* of those, in the step being made */
-    int nodes_taken;
+    bool finite;      /* no NaN or infinity came from the model */
+    int own_queued;   /* own rows: prompt, then generated */
+    int nodes_queued; /* inner nodes */
+    int own_read;     /* of those, in steps that were read */
+    int nodes_read;
     int32_t *pages; /* own ones, then those for paths */
     size_t pages_capacity;
     int n_own_pages;
@@ -52,37 +59,60 @@ typedef struct {
     int node;
 } emc_reader;
 
+/* What a step takes of a sequence. */
+typedef struct {
+    emc_sequence *sequence;
+    int n_own;
+    int n_nodes;
+} emc_share;
+
+/* A step with what is behind it. */
+typedef struct {
+    emc_step *step;
+    emc_reader *readers; /* [max_num_readers] */
+    emc_share *shares;   /* [max_sequences] */
+    int n_shares;
+    int prefix_place;    /* of the prefix's pages in the page table, or -1 */
+    bool full;           /* rows that were ready had to stay out, for want of rows or readers */
+    bool short_of_pages; /* the next sequence did not find its pages */
+} emc_flight;
+
 struct emc_engine {
     emc_model *model;
     emc_device *dev;
     emc_engine_options options; /* defaults filled in */
-    int base_pages;             /* pages beside those of the prefix */
     emc_cache *cache;
     emc_graph *graph;
-    emc_step *step;
-    emc_reader *readers; /* [max_num_readers] of the step being made */
-    float *rope_table;   /* device memory, rope_len positions */
+    emc_trace *trace; /* the last one that was switched on, or NULL */
+    bool tracing;
+    float *rope_table; /* device memory, rope_len positions */
     int rope_len;
+
+    emc_flight flights[EMC_STEPS_IN_FLIGHT]; /* a ring: first_flight, then the later ones */
+    int first_flight;
+    int n_flights;       /* queued and not read */
+    int max_flights;     /* no more than that */
+    emc_flight *filling; /* the last one that was, or is being, filled */
 
     int32_t *prefix; /* [n_prefix] ids, or NULL */
     int n_prefix;
     int32_t *prefix_pages;
     int n_prefix_pages;
-    int prefix_place; /* of its pages in the page table of the step being made, or -1 */
 
     emc_choices *choices; /* or NULL */
     double *joint;        /* [n_nodes], scratch */
 
     int max_sequences;
     emc_sequence *sequences; /* [max_sequences] */
-    emc_sequence **order;    /* submitted and not finished: n_running running ones, then waiting */
+    emc_sequence **order;    /* submitted and not finished, in that order */
     int n_order;
-    int n_running;
     emc_sequence **finished; /* a ring: first_finished, then the later ones */
     int first_finished;
     int n_finished;
     emc_sequence *borrowed; /* its answer is with the caller */
     emc_engine_stats stats;
+    emc_memory_plan plan; /* as it was made; activations with the library's scratch memory */
+    int plan_positions;   /* rotary rows that it counts with */
 };
 
 /* Room for a prompt: pages beside the prefix's, and positions. Takes memory where it must. */
@@ -95,19 +125,50 @@ emc_status emc_engine_check_ids(const emc_engine *engine, const char *what, cons
 /* Own pages and path pages that a sequence will need in all. */
 void emc_sequence_count_pages(emc_sequence *sequence, const emc_choices *choices);
 
-/* Runs one step of what is in flight. EMC_ERR_INTERNAL: nothing could go on. */
-emc_status emc_engine_run_step(emc_engine *engine);
-
 /* Gives back what a running sequence holds. */
 void emc_engine_release_pages(emc_engine *engine, emc_sequence *sequence);
 
+/* Rows of a sequence that are to come and do not wait for a result. */
+int emc_sequence_rows_ready(const emc_engine *engine, const emc_sequence *sequence);
+
+/* Fills the next step, engine->filling, with what is ready, as far as it fits. Sequences may get
+ * their pages; nothing else of them changes. */
+void emc_engine_fill(emc_engine *engine);
+
+/*
+ * Queues the next step if there is one and it should go now. While others are in flight it goes
+ * only if no better one can come, for a step that is not full costs as much as one that is:
+ * when ready rows had to stay out of it, or when pages are what the next sequence waits for and no
+ * token that is still to be read could end a sequence and so give pages back. (Else what the
+ * caller submits until the device is idle, or such a token, goes with it.)
+ */
+emc_status emc_engine_launch(emc_engine *engine, bool *launched);
+
+/* Waits for the oldest step in flight and takes its results to their sequences. */
+emc_status emc_engine_read(emc_engine *engine);
+
+/* Reads every step in flight. */
+emc_status emc_engine_settle(emc_engine *engine);
+
+/* Waits for the device and forgets the steps in flight; every sequence waits again, to start from
+ * its first row. (Then it gets the bits that it would have got.) */
+void emc_engine_start_over(emc_engine *engine);
+
 /* Computes K and V of ids into `pages`, as a sequence without a prefix; with `logits` not NULL,
- * f32 [n, vocab], also the logits of every row. */
+ * f32 [n, vocab], also the logits of every row. Nothing may be in flight. */
 emc_status emc_engine_run_ids(emc_engine *engine, const int32_t *ids, int n, const int32_t *pages,
                               float *logits);
 
-/* Multiplies rows in two orders, and one alone; EMC_ERR_DEVICE when a row's bits differ. */
-emc_status emc_engine_self_check(const emc_model *model);
+/* Does a row's product depend on the row alone? EMC_ERR_DEVICE, the product named, when a row's
+ * bits differ. Leaves the graph's memory in disorder. */
+emc_status emc_engine_self_check(const emc_model *model, const emc_graph *graph);
+
+/* What an engine with these options, and no choices yet, takes. EMC_ERR_DEVICE: more than the
+ * device has, or than may be taken of it. */
+emc_status emc_engine_make_plan(emc_engine *engine);
+
+/* Adds to the plan what the device took beside it since. */
+emc_status emc_engine_count_scratch(emc_engine *engine);
 
 #ifdef __cplusplus
 }

@@ -10,6 +10,14 @@
  *     x = x + (silu(h Wgate^T) * (h Wup^T)) Wdown^T
  *   logits = rmsnorm(x, norm) Whead^T
  *
+ * A device that adds in the norm has each product of o and down stored by itself and added by the
+ * norm that follows, which costs one rounding more.
+ *
+ * Every product runs at one of two numbers of rows, however many are real: the step's, or the
+ * readers'. A row's bits may depend on that number, and on nothing else that a step could change.
+ * So a short step costs a whole one where a device multiplies the padding, too; further numbers of
+ * rows are for batch_rows below, once a device promises the same bits for them.
+ *
  * The last layer is pruned: later tokens need its K and V of every row, but nobody looks at its
  * other results except where logits are read, so from q on it runs for the readers alone.
  *
@@ -26,45 +34,79 @@
 
 #include "base/size.h"
 
+/* What is kept of each row from layer to layer. */
+typedef struct {
+    void *x; /* T [batch_rows, hidden]: the residual */
+    void *h; /* T [batch_rows, hidden]: normed, or what is to be added to x */
+    int batch_rows;
+} stream;
+
 struct emc_graph {
     const emc_model *model;
-    size_t n_bytes;
+    bool adds_in_norm;
     int q_width;  /* n_heads * head_dim */
     int kv_width; /* n_kv_heads * head_dim */
+    stream all;   /* of a step's rows */
+    stream readers;
     /* T, [max_rows, ...] */
-    void *x;       /* hidden: the residual */
-    void *h;       /* hidden: normed */
     void *qkv;     /* q_width + 2 kv_width */
     void *attn;    /* q_width */
     void *gate_up; /* 2 ffn */
     void *act;     /* ffn */
-    /* T, [max_readers, hidden] */
-    void *reader_x;
-    void *reader_h;
 };
+
+/* One step on its way. */
+typedef struct {
+    const emc_graph *graph;
+    const emc_graph_args *args;
+    int rows;
+    int readers;
+} pass;
+
+/* --- Memory --------------------------------------------------------------------------------- */
+
+static int q_width(const emc_model_info *info)
+{
+    return info->n_heads * info->head_dim;
+}
+
+static int kv_width(const emc_model_info *info)
+{
+    return info->n_kv_heads * info->head_dim;
+}
+
+size_t emc_graph_bytes(const emc_model *model, int max_rows, int max_readers)
+{
+    const emc_model_info *info = &model->info;
+    const size_t hidden = (size_t)info->hidden, ffn = (size_t)info->ffn;
+    const size_t q = (size_t)q_width(info), kv = (size_t)kv_width(info);
+
+    return ((size_t)max_rows * (2 * hidden + (q + 2 * kv) + q + 3 * ffn) +
+            (size_t)max_readers * 2 * hidden) *
+           emc_dtype_bytes(model->dev->dtype);
+}
 
 static emc_status take(emc_graph *graph, void **out, int rows, int width)
 {
     emc_device *dev = graph->model->dev;
-    const size_t n_bytes = (size_t)rows * (size_t)width * emc_dtype_bytes(dev->dtype);
 
-    EMC_TRY(dev->ops->alloc(dev, out, n_bytes, "activations"));
-    graph->n_bytes += n_bytes;
-    return EMC_OK;
+    return dev->ops->alloc(dev, out, (size_t)rows * (size_t)width * emc_dtype_bytes(dev->dtype),
+                           "activations");
 }
 
-static emc_status take_all(emc_graph *graph, int max_rows, int max_readers)
+static emc_status take_all(emc_graph *graph)
 {
     const emc_model_info *info = &graph->model->info;
+    const int rows = graph->all.batch_rows, readers = graph->readers.batch_rows;
 
-    EMC_TRY(take(graph, &graph->x, max_rows, info->hidden));
-    EMC_TRY(take(graph, &graph->h, max_rows, info->hidden));
-    EMC_TRY(take(graph, &graph->qkv, max_rows, graph->q_width + 2 * graph->kv_width));
-    EMC_TRY(take(graph, &graph->attn, max_rows, graph->q_width));
-    EMC_TRY(take(graph, &graph->gate_up, max_rows, 2 * info->ffn));
-    EMC_TRY(take(graph, &graph->act, max_rows, info->ffn));
-    EMC_TRY(take(graph, &graph->reader_x, max_readers, info->hidden));
-    return take(graph, &graph->reader_h, max_readers, info->hidden);
+    EMC_TRY(take(graph, &graph->all.x, rows, info->hidden));
+    EMC_TRY(take(graph, &graph->all.h, rows, info->hidden));
+    EMC_TRY(take(graph, &graph->qkv, rows, graph->q_width + 2 * graph->kv_width));
+    EMC_TRY(take(graph, &graph->attn, rows, graph->q_width));
+    EMC_TRY(take(graph, &graph->gate_up, rows, 2 * info->ffn));
+    EMC_TRY(take(graph, &graph->act, rows, info->ffn));
+    EMC_TRY(take(graph, &graph->readers.x, readers, info->hidden));
+    return take(graph, &graph->readers.h, readers, info->hidden);
 }
 
 emc_status emc_graph_open(emc_graph **out, const emc_model *model, int max_rows, int max_readers)
@@ -75,9 +117,12 @@ emc_status emc_graph_open(emc_graph **out, const emc_model *model, int max_rows,
     *out = NULL;
     EMC_TRY(emc_alloc(&graph, 1, sizeof *graph, "the graph"));
     graph->model = model;
-    graph->q_width = model->info.n_heads * model->info.head_dim;
-    graph->kv_width = model->info.n_kv_heads * model->info.head_dim;
-    status = take_all(graph, max_rows, max_readers);
+    graph->adds_in_norm = model->dev->adds_in_norm;
+    graph->q_width = q_width(&model->info);
+    graph->kv_width = kv_width(&model->info);
+    graph->all.batch_rows = max_rows;
+    graph->readers.batch_rows = max_readers;
+    status = take_all(graph);
     if (status != EMC_OK) {
         emc_graph_close(graph);
         return status;
@@ -90,189 +135,376 @@ void emc_graph_close(emc_graph *graph)
 {
     if (!graph)
         return;
-    void *const taken[] = {graph->x,       graph->h,   graph->qkv,      graph->attn,
-                           graph->gate_up, graph->act, graph->reader_x, graph->reader_h};
+    void *const taken[] = {graph->all.x,   graph->all.h, graph->qkv,       graph->attn,
+                           graph->gate_up, graph->act,   graph->readers.x, graph->readers.h};
     for (size_t i = 0; i < EMC_COUNT(taken); i++)
         graph->model->dev->ops->release(graph->model->dev, taken[i]);
     free(graph);
 }
 
-size_t emc_graph_bytes(const emc_graph *graph)
-{
-    return graph->n_bytes;
-}
+/* --- Products ------------------------------------------------------------------------------- */
 
 /* out = x W^T, of n rows of the matrix from `first` on. */
-static emc_status multiply(const emc_graph *graph, void *out, const void *x,
-                           const emc_model_matrix *matrix, int first, int n, int rows,
-                           const void *residual)
+static emc_linear_args product(const emc_model_matrix *matrix, int first, int n, void *out,
+                               const void *x, const stream *s)
 {
-    const emc_linear_args args = {.out = out,
-                                  .x = x,
-                                  .w = matrix->w,
-                                  .first = first,
-                                  .n = n,
-                                  .lora = matrix->lora,
-                                  .residual = residual,
-                                  .rows = rows};
-
-    return graph->model->dev->ops->linear(graph->model->dev, &args);
+    return (emc_linear_args){.out = out,
+                             .x = x,
+                             .w = matrix->w,
+                             .first = first,
+                             .n = n,
+                             .lora = matrix->lora,
+                             .rows = s->batch_rows,
+                             .batch_rows = s->batch_rows};
 }
 
-static emc_status norm(const emc_graph *graph, void *out, const void *x, const void *weight,
-                       int rows)
+static emc_linear_args qkv_product(const emc_graph *graph, int layer, int first, int n,
+                                   const stream *s)
 {
-    emc_device *dev = graph->model->dev;
-
-    return dev->ops->rmsnorm(dev, out, x, weight, rows, graph->model->info.hidden,
-                             graph->model->rms_eps);
+    return product(&graph->model->layers[layer].qkv, first, n, graph->qkv, s->h, s);
 }
 
-/* Rotary arguments without q, k or v. */
-static emc_rope_args rope_args(const emc_graph *graph, const emc_graph_args *args, int layer,
-                               const int32_t *positions, int rows)
+/* A product whose result is added to x: at once, or by the next norm. */
+static emc_linear_args added_product(const emc_graph *graph, const emc_model_matrix *matrix,
+                                     const void *x, const stream *s)
+{
+    emc_linear_args args =
+        product(matrix, 0, graph->model->info.hidden, graph->adds_in_norm ? s->h : s->x, x, s);
+
+    args.residual = graph->adds_in_norm ? NULL : s->x;
+    return args;
+}
+
+static emc_linear_args o_product(const emc_graph *graph, int layer, const stream *s)
+{
+    return added_product(graph, &graph->model->layers[layer].o, graph->attn, s);
+}
+
+static emc_linear_args gate_up_product(const emc_graph *graph, int layer, const stream *s)
+{
+    return product(&graph->model->layers[layer].gate_up, 0, 2 * graph->model->info.ffn,
+                   graph->gate_up, s->h, s);
+}
+
+static emc_linear_args down_product(const emc_graph *graph, int layer, const stream *s)
+{
+    return added_product(graph, &graph->model->layers[layer].down, graph->act, s);
+}
+
+bool emc_graph_get_product(const emc_graph *graph, int index, emc_graph_product *out)
+{
+    const int last = graph->model->info.n_layers - 1, q = graph->q_width, kv = graph->kv_width;
+    const int layer = index / 4 < last ? index / 4 : last, place = index - 4 * layer;
+    const stream *s = layer < last ? &graph->all : &graph->readers;
+
+    if (index < 0 || place > 4)
+        return false;
+    if (place == 4)
+        *out =
+            (emc_graph_product){EMC_TRACE_QKV, qkv_product(graph, layer, q, 2 * kv, &graph->all)};
+    else if (place == 0)
+        *out = (emc_graph_product){EMC_TRACE_QKV,
+                                   qkv_product(graph, layer, 0, layer < last ? q + 2 * kv : q, s)};
+    else if (place == 1)
+        *out = (emc_graph_product){EMC_TRACE_O, o_product(graph, layer, s)};
+    else if (place == 2)
+        *out = (emc_graph_product){EMC_TRACE_GATE_UP, gate_up_product(graph, layer, s)};
+    else
+        *out = (emc_graph_product){EMC_TRACE_DOWN, down_product(graph, layer, s)};
+    return true;
+}
+
+/* --- Preparing ------------------------------------------------------------------------------ */
+
+/* Attention without what belongs to a step. */
+static emc_attention_args attention_args(const emc_graph *graph, int q_stride)
 {
     const emc_model_info *info = &graph->model->info;
 
-    return (emc_rope_args){.q_norm = graph->model->layers[layer].q_norm,
-                           .k_norm = graph->model->layers[layer].k_norm,
-                           .rope_table = args->rope_table,
-                           .positions = positions,
-                           .slots = args->step->device.slots,
-                           .k_cache = args->cache->k[layer],
-                           .v_cache = args->cache->v[layer],
-                           .rows = rows,
-                           .n_heads = info->n_heads,
-                           .n_kv_heads = info->n_kv_heads,
-                           .head_dim = info->head_dim,
-                           .eps = graph->model->rms_eps};
+    return (emc_attention_args){.out = graph->attn,
+                                .q = graph->qkv,
+                                .q_stride = q_stride,
+                                .n_heads = info->n_heads,
+                                .n_kv_heads = info->n_kv_heads,
+                                .head_dim = info->head_dim,
+                                .scale = 1.0f / sqrtf((float)info->head_dim)};
+}
+
+/* Where prepare_ asks for a pointer, any will do. */
+static emc_status prepare_attention(const emc_graph *graph, int n_positions, bool readers)
+{
+    emc_device *dev = graph->model->dev;
+    const int width = graph->q_width + (readers ? 0 : 2 * graph->kv_width);
+    emc_attention_args args = attention_args(graph, width);
+
+    args.k_cache = args.v_cache = graph->act;
+    args.items = graph->act;
+    args.page_table = args.path_slots = args.path_lens = graph->act;
+    args.rows = readers ? graph->readers.batch_rows : graph->all.batch_rows;
+    args.n_items = args.n_causal_items = args.rows;
+    args.max_causal_rows = EMC_MAX_ITEM_ROWS;
+    if (!readers)
+        EMC_TRY(dev->ops->prepare_attention(dev, &args));
+    /* Every row that is not of a prompt is read. */
+    args.n_items = graph->readers.batch_rows;
+    args.n_causal_items = args.max_causal_rows = 0;
+    args.max_flat_rows = EMC_FLAT_ROWS;
+    args.max_flat_keys = n_positions;
+    return dev->ops->prepare_attention(dev, &args);
+}
+
+static emc_status prepare_head(const emc_graph *graph)
+{
+    emc_device *dev = graph->model->dev;
+    const emc_head_args head = {.x = graph->readers.h,
+                                .w = graph->model->head.w,
+                                .lora = graph->model->head.lora,
+                                .wanted_begin = graph->act,
+                                .wanted = graph->act,
+                                .wanted_logits = graph->act,
+                                .log_sum = graph->act,
+                                .top_ids = graph->act,
+                                .n_top = 1,
+                                .rows = graph->readers.batch_rows,
+                                .batch_rows = graph->readers.batch_rows,
+                                .n_ids = graph->model->info.vocab};
+
+    return dev->ops->prepare_head(dev, &head);
+}
+
+emc_status emc_graph_prepare(const emc_graph *graph, int n_positions)
+{
+    emc_device *dev = graph->model->dev;
+    emc_graph_product p;
+
+    /* All layers: adapters may differ from one to the next. */
+    for (int i = 0; emc_graph_get_product(graph, i, &p); i++)
+        EMC_TRY(dev->ops->prepare_linear(dev, &p.args));
+    EMC_TRY(prepare_attention(graph, n_positions, false));
+    EMC_TRY(prepare_attention(graph, n_positions, true));
+    return prepare_head(graph);
+}
+
+/* --- Operations ----------------------------------------------------------------------------- */
+
+int emc_graph_marks(const emc_model *model)
+{
+    return 9 * model->info.n_layers + 16;
+}
+
+/* Bytes of n values a row. */
+static double bytes_of(const pass *p, int rows, int n)
+{
+    return (double)rows * n * (double)emc_dtype_bytes(p->graph->model->dev->dtype);
+}
+
+static emc_status multiply(const pass *p, emc_trace_operation operation, emc_linear_args args,
+                           int rows)
+{
+    emc_device *dev = p->graph->model->dev;
+    const double k = args.x == p->graph->attn  ? p->graph->q_width
+                     : args.x == p->graph->act ? p->graph->model->info.ffn
+                                               : p->graph->model->info.hidden;
+
+    args.rows = rows;
+    EMC_TRY(dev->ops->linear(dev, &args));
+    return emc_trace_mark(p->args->trace, operation, 2.0 * rows * args.n * k, 0);
+}
+
+/* h = norm of x. */
+static emc_status norm(const pass *p, const stream *s, const void *weight, int rows)
+{
+    emc_device *dev = p->graph->model->dev;
+    const int hidden = p->graph->model->info.hidden;
+
+    EMC_TRY(dev->ops->rmsnorm(dev, s->h, s->x, weight, rows, hidden, p->graph->model->rms_eps));
+    return emc_trace_mark(p->args->trace, EMC_TRACE_RMSNORM, 0, 2 * bytes_of(p, rows, hidden));
+}
+
+/* h = norm of x, to which what added_product left is added first. */
+static emc_status add_and_norm(const pass *p, const stream *s, const void *weight, int rows)
+{
+    emc_device *dev = p->graph->model->dev;
+    const int hidden = p->graph->model->info.hidden;
+
+    if (!p->graph->adds_in_norm)
+        return norm(p, s, weight, rows);
+    EMC_TRY(dev->ops->add_rmsnorm(dev, s->h, s->x, s->h, weight, rows, hidden,
+                                  p->graph->model->rms_eps));
+    return emc_trace_mark(p->args->trace, EMC_TRACE_RMSNORM, 0, 4 * bytes_of(p, rows, hidden));
+}
+
+/* The norm before a layer's attention: nothing is left to add before the first. */
+static emc_status input_norm(const pass *p, int layer)
+{
+    const void *weight = p->graph->model->layers[layer].input_norm;
+
+    return layer == 0 ? norm(p, &p->graph->all, weight, p->rows)
+                      : add_and_norm(p, &p->graph->all, weight, p->rows);
+}
+
+/* With rotary arguments q, k, v and their strides set. */
+static emc_status rope(const pass *p, int layer, const int32_t *positions, int rows,
+                       emc_rope_args args)
+{
+    const emc_model *model = p->graph->model;
+    const int n = (args.q ? p->graph->q_width : 0) + (args.k ? 2 * p->graph->kv_width : 0);
+
+    args.q_norm = model->layers[layer].q_norm;
+    args.k_norm = model->layers[layer].k_norm;
+    args.rope_table = p->args->rope_table;
+    args.positions = positions;
+    args.slots = p->args->step->device.slots;
+    args.k_cache = p->args->cache->k[layer];
+    args.v_cache = p->args->cache->v[layer];
+    args.rows = rows;
+    args.n_heads = model->info.n_heads;
+    args.n_kv_heads = model->info.n_kv_heads;
+    args.head_dim = model->info.head_dim;
+    args.eps = model->rms_eps;
+    EMC_TRY(model->dev->ops->rope_store(model->dev, &args));
+    return emc_trace_mark(p->args->trace, EMC_TRACE_ROPE_STORE, 0, 2 * bytes_of(p, rows, n));
 }
 
 /* Attention of the step's rows, or of its readers. */
-static emc_status attend(const emc_graph *graph, const emc_graph_args *args, int layer,
-                         int q_stride, bool readers)
+static emc_status attend(const pass *p, int layer, int q_stride, bool readers)
 {
-    const emc_model_info *info = &graph->model->info;
-    const emc_step *step = args->step;
+    emc_device *dev = p->graph->model->dev;
+    const emc_step *step = p->args->step;
     const emc_step_arrays *d = &step->device;
-    const emc_attention_args attention = {.out = graph->attn,
-                                          .q = graph->qkv,
-                                          .q_stride = q_stride,
-                                          .k_cache = args->cache->k[layer],
-                                          .v_cache = args->cache->v[layer],
-                                          .items = readers ? d->reader_items : d->items,
-                                          .n_items = readers ? step->n_reader_items : step->n_items,
-                                          .page_table = d->page_table,
-                                          .path_slots =
-                                              readers ? d->reader_path_slots : d->path_slots,
-                                          .path_lens = readers ? d->reader_path_lens : d->path_lens,
-                                          .rows = readers ? step->n_readers : step->n_rows,
-                                          .n_heads = info->n_heads,
-                                          .n_kv_heads = info->n_kv_heads,
-                                          .head_dim = info->head_dim,
-                                          .scale = 1.0f / sqrtf((float)info->head_dim)};
+    const emc_step_items *items = readers ? &step->reader_items : &step->items;
+    emc_attention_args args = attention_args(p->graph, q_stride);
 
-    return graph->model->dev->ops->attention(graph->model->dev, &attention);
+    args.k_cache = p->args->cache->k[layer];
+    args.v_cache = p->args->cache->v[layer];
+    args.items = readers ? d->reader_items : d->items;
+    args.n_items = items->n_items;
+    args.n_causal_items = items->n_causal_items;
+    args.max_causal_rows = items->max_causal_rows;
+    args.max_flat_rows = items->max_flat_rows;
+    args.max_flat_keys = items->max_flat_keys;
+    args.page_table = d->page_table;
+    args.path_slots = readers ? d->reader_path_slots : d->path_slots;
+    args.path_lens = readers ? d->reader_path_lens : d->path_lens;
+    args.rows = readers ? p->readers : p->rows;
+    EMC_TRY(dev->ops->attention(dev, &args));
+    return emc_trace_mark(p->args->trace, EMC_TRACE_ATTENTION,
+                          4.0 * items->n_pairs * p->graph->q_width, 0);
 }
 
-/* From the attention's output to the layer's: x = x + attn Wo^T, then x = x + mlp(x). */
-static emc_status finish_layer(const emc_graph *graph, int layer, void *x, void *h, int rows)
+static emc_status gather(const pass *p, void *out, const void *x)
 {
-    emc_device *dev = graph->model->dev;
-    const emc_model_layer *weights = &graph->model->layers[layer];
-    const int hidden = graph->model->info.hidden, ffn = graph->model->info.ffn;
+    emc_device *dev = p->graph->model->dev;
+    const int hidden = p->graph->model->info.hidden;
 
-    EMC_TRY(multiply(graph, x, graph->attn, &weights->o, 0, hidden, rows, x));
-    EMC_TRY(norm(graph, h, x, weights->post_norm, rows));
-    EMC_TRY(multiply(graph, graph->gate_up, h, &weights->gate_up, 0, 2 * ffn, rows, NULL));
+    EMC_TRY(
+        dev->ops->gather_rows(dev, out, x, p->args->step->device.reader_rows, p->readers, hidden));
+    return emc_trace_mark(p->args->trace, EMC_TRACE_GATHER_ROWS, 0,
+                          2 * bytes_of(p, p->readers, hidden));
+}
+
+/* --- Layers --------------------------------------------------------------------------------- */
+
+/* From the attention's output to the layer's: x = x + attn Wo^T, then x = x + mlp(x), the last sum
+ * perhaps left to the next norm. */
+static emc_status finish_layer(const pass *p, int layer, const stream *s, int rows)
+{
+    const emc_graph *graph = p->graph;
+    emc_device *dev = graph->model->dev;
+    const int ffn = graph->model->info.ffn;
+
+    EMC_TRY(multiply(p, EMC_TRACE_O, o_product(graph, layer, s), rows));
+    EMC_TRY(add_and_norm(p, s, graph->model->layers[layer].post_norm, rows));
+    EMC_TRY(multiply(p, EMC_TRACE_GATE_UP, gate_up_product(graph, layer, s), rows));
     EMC_TRY(dev->ops->swiglu(dev, graph->act, graph->gate_up, rows, ffn));
-    return multiply(graph, x, graph->act, &weights->down, 0, hidden, rows, x);
+    EMC_TRY(emc_trace_mark(p->args->trace, EMC_TRACE_SWIGLU, 0, 3 * bytes_of(p, rows, ffn)));
+    return multiply(p, EMC_TRACE_DOWN, down_product(graph, layer, s), rows);
 }
 
-static emc_status run_layer(const emc_graph *graph, const emc_graph_args *args, int layer)
+static void *qkv_at(const emc_graph *graph, int column)
 {
-    emc_device *dev = graph->model->dev;
-    const emc_model_layer *weights = &graph->model->layers[layer];
-    const int rows = args->step->n_rows;
-    const int width = graph->q_width + 2 * graph->kv_width;
-    const size_t value = emc_dtype_bytes(dev->dtype);
-    emc_rope_args rope = rope_args(graph, args, layer, args->step->device.positions, rows);
-
-    EMC_TRY(norm(graph, graph->h, graph->x, weights->input_norm, rows));
-    EMC_TRY(multiply(graph, graph->qkv, graph->h, &weights->qkv, 0, width, rows, NULL));
-    rope.q = graph->qkv;
-    rope.k = (char *)graph->qkv + (size_t)graph->q_width * value;
-    rope.v = (char *)graph->qkv + (size_t)(graph->q_width + graph->kv_width) * value;
-    rope.q_stride = rope.kv_stride = width;
-    EMC_TRY(dev->ops->rope_store(dev, &rope));
-    EMC_TRY(attend(graph, args, layer, width, false));
-    return finish_layer(graph, layer, graph->x, graph->h, rows);
+    return (char *)graph->qkv + (size_t)column * emc_dtype_bytes(graph->model->dev->dtype);
 }
 
-/* K and V for every row, the rest for the readers, which it leaves in reader_x. */
-static emc_status run_last_layer(const emc_graph *graph, const emc_graph_args *args)
+static emc_status run_layer(const pass *p, int layer)
 {
-    emc_device *dev = graph->model->dev;
-    const int layer = graph->model->info.n_layers - 1, hidden = graph->model->info.hidden;
-    const emc_model_layer *weights = &graph->model->layers[layer];
-    const emc_step *step = args->step;
-    emc_rope_args rope = rope_args(graph, args, layer, step->device.positions, step->n_rows);
+    const emc_graph *graph = p->graph;
+    const int q = graph->q_width, kv = graph->kv_width, width = q + 2 * kv;
+    const emc_rope_args args = {.q = graph->qkv,
+                                .k = qkv_at(graph, q),
+                                .v = qkv_at(graph, q + kv),
+                                .q_stride = width,
+                                .kv_stride = width};
 
-    EMC_TRY(norm(graph, graph->h, graph->x, weights->input_norm, step->n_rows));
-    EMC_TRY(multiply(graph, graph->qkv, graph->h, &weights->qkv, graph->q_width,
-                     2 * graph->kv_width, step->n_rows, NULL));
-    rope.k = graph->qkv;
-    rope.v = (char *)graph->qkv + (size_t)graph->kv_width * emc_dtype_bytes(dev->dtype);
-    rope.kv_stride = 2 * graph->kv_width;
-    EMC_TRY(dev->ops->rope_store(dev, &rope));
-    if (step->n_readers == 0)
+    EMC_TRY(input_norm(p, layer));
+    EMC_TRY(multiply(p, EMC_TRACE_QKV, qkv_product(graph, layer, 0, width, &graph->all), p->rows));
+    EMC_TRY(rope(p, layer, p->args->step->device.positions, p->rows, args));
+    EMC_TRY(attend(p, layer, width, false));
+    return finish_layer(p, layer, &graph->all, p->rows);
+}
+
+/* K and V for every row, the rest for the readers. */
+static emc_status run_last_layer(const pass *p)
+{
+    const emc_graph *graph = p->graph;
+    const emc_step_arrays *d = &p->args->step->device;
+    const int layer = graph->model->info.n_layers - 1;
+    const int q = graph->q_width, kv = graph->kv_width;
+    const emc_rope_args kv_args = {.k = graph->qkv, .v = qkv_at(graph, kv), .kv_stride = 2 * kv};
+    const emc_rope_args q_args = {.q = graph->qkv, .q_stride = q};
+
+    EMC_TRY(input_norm(p, layer));
+    EMC_TRY(multiply(p, EMC_TRACE_QKV, qkv_product(graph, layer, q, 2 * kv, &graph->all), p->rows));
+    EMC_TRY(rope(p, layer, d->positions, p->rows, kv_args));
+    if (p->readers == 0)
         return EMC_OK;
 
-    EMC_TRY(dev->ops->gather_rows(dev, graph->reader_x, graph->x, step->device.reader_rows,
-                                  step->n_readers, hidden));
-    EMC_TRY(dev->ops->gather_rows(dev, graph->reader_h, graph->h, step->device.reader_rows,
-                                  step->n_readers, hidden));
-    EMC_TRY(multiply(graph, graph->qkv, graph->reader_h, &weights->qkv, 0, graph->q_width,
-                     step->n_readers, NULL));
-    rope = rope_args(graph, args, layer, step->device.reader_positions, step->n_readers);
-    rope.q = graph->qkv;
-    rope.q_stride = graph->q_width;
-    EMC_TRY(dev->ops->rope_store(dev, &rope));
-    EMC_TRY(attend(graph, args, layer, graph->q_width, true));
-    return finish_layer(graph, layer, graph->reader_x, graph->reader_h, step->n_readers);
+    EMC_TRY(gather(p, graph->readers.x, graph->all.x));
+    EMC_TRY(gather(p, graph->readers.h, graph->all.h));
+    EMC_TRY(
+        multiply(p, EMC_TRACE_QKV, qkv_product(graph, layer, 0, q, &graph->readers), p->readers));
+    EMC_TRY(rope(p, layer, d->reader_positions, p->readers, q_args));
+    EMC_TRY(attend(p, layer, q, true));
+    return finish_layer(p, layer, &graph->readers, p->readers);
 }
 
-static emc_status run_head(const emc_graph *graph, const emc_graph_args *args)
+static emc_status run_head(const pass *p)
 {
-    emc_device *dev = graph->model->dev;
-    const emc_step_arrays *d = &args->step->device;
-    const emc_head_args head = {.x = graph->reader_h,
-                                .w = graph->model->head.w,
-                                .lora = graph->model->head.lora,
+    const emc_graph *graph = p->graph;
+    const emc_model *model = graph->model;
+    const emc_step_arrays *d = &p->args->step->device;
+    const emc_head_args head = {.x = graph->readers.h,
+                                .w = model->head.w,
+                                .lora = model->head.lora,
                                 .wanted_begin = d->wanted_begin,
                                 .wanted = d->wanted,
                                 .wanted_logits = d->wanted_logits,
                                 .log_sum = d->log_sums,
                                 .top_ids = d->best,
                                 .n_top = 1,
-                                .all_logits = args->all_logits,
-                                .rows = args->step->n_readers,
-                                .n_ids = args->n_ids};
+                                .all_logits = p->args->all_logits,
+                                .rows = p->readers,
+                                .batch_rows = graph->readers.batch_rows,
+                                .n_ids = p->args->n_ids};
 
-    EMC_TRY(
-        norm(graph, graph->reader_h, graph->reader_x, graph->model->norm, args->step->n_readers));
-    return dev->ops->head(dev, &head);
+    EMC_TRY(add_and_norm(p, &graph->readers, model->norm, p->readers));
+    EMC_TRY(model->dev->ops->head(model->dev, &head));
+    return emc_trace_mark(p->args->trace, EMC_TRACE_HEAD,
+                          2.0 * p->readers * model->info.vocab * model->info.hidden, 0);
 }
 
-emc_status emc_graph_run(emc_graph *graph, const emc_graph_args *args)
+emc_status emc_graph_run(const emc_graph *graph, const emc_graph_args *args)
 {
-    emc_device *dev = graph->model->dev;
-    const emc_step *step = args->step;
+    const emc_model *model = graph->model;
+    const pass p = {
+        .graph = graph, .args = args, .rows = args->step->n_rows, .readers = args->step->n_readers};
 
-    EMC_TRY(dev->ops->embed(dev, graph->x, graph->model->embed.w, graph->model->embed.lora,
-                            step->device.tokens, step->n_rows));
-    for (int layer = 0; layer + 1 < graph->model->info.n_layers; layer++)
-        EMC_TRY(run_layer(graph, args, layer));
-    EMC_TRY(run_last_layer(graph, args));
-    return step->n_readers > 0 ? run_head(graph, args) : EMC_OK;
+    EMC_TRY(model->dev->ops->embed(model->dev, graph->all.x, model->embed.w, model->embed.lora,
+                                   args->step->device.tokens, p.rows));
+    EMC_TRY(emc_trace_mark(args->trace, EMC_TRACE_EMBED, 0,
+                           2 * bytes_of(&p, p.rows, model->info.hidden)));
+    for (int layer = 0; layer + 1 < model->info.n_layers; layer++)
+        EMC_TRY(run_layer(&p, layer));
+    EMC_TRY(run_last_layer(&p));
+    return p.readers > 0 ? run_head(&p) : EMC_OK;
 }

@@ -14,18 +14,13 @@ static void release_borrowed(emc_engine *engine)
 
 bool emc_engine_is_full(const emc_engine *engine)
 {
-    const int n_nodes = engine->choices ? engine->choices->n_inner : 0;
     int64_t rows = 0;
 
-    for (int i = 0; i < engine->n_order; i++) {
-        const emc_sequence *sequence = engine->order[i];
-
-        rows += sequence->n_own + sequence->n_generated - sequence->own_done;
-        if (sequence->ask == EMC_ASK_CHOICES)
-            rows += n_nodes - sequence->nodes_done;
-    }
+    for (int i = 0; i < engine->n_order; i++)
+        rows += emc_sequence_rows_ready(engine, engine->order[i]);
+    /* Beside the steps in flight, those that come next. */
     return engine->n_order + engine->n_finished >= engine->max_sequences ||
-           rows >= 2 * (int64_t)engine->options.max_num_batched_tokens;
+           rows >= EMC_STEPS_IN_FLIGHT * (int64_t)engine->options.max_num_batched_tokens;
 }
 
 static emc_status check_request(const emc_engine *engine, const emc_request *request)
@@ -84,8 +79,8 @@ static emc_status set_up(emc_engine *engine, emc_sequence *sequence, const emc_r
     sequence->max_tokens = n_answer;
     sequence->ended = false;
     sequence->finite = true;
-    sequence->own_done = sequence->nodes_done = 0;
-    sequence->own_taken = sequence->nodes_taken = 0;
+    sequence->own_queued = sequence->nodes_queued = 0;
+    sequence->own_read = sequence->nodes_read = 0;
     emc_sequence_count_pages(sequence, engine->choices);
     n_pages = sequence->n_own_pages + sequence->n_path_pages;
     EMC_TRY(emc_reserve(&sequence->ids, &sequence->ids_capacity,
@@ -118,16 +113,40 @@ emc_status emc_engine_submit(emc_engine *engine, const emc_request *request)
     return EMC_OK;
 }
 
+/* Queues steps as far as that is good, so that the device is busy while an answer is looked at. */
+static emc_status keep_busy(emc_engine *engine)
+{
+    bool launched = true;
+
+    /* A device that queues nothing would only keep the answer waiting. */
+    if (engine->dev->at_once && engine->n_finished > 0)
+        return EMC_OK;
+    while (launched)
+        EMC_TRY(emc_engine_launch(engine, &launched));
+    return EMC_OK;
+}
+
 emc_status emc_engine_poll(emc_engine *engine, emc_answer *answer, bool *got)
 {
     emc_sequence *sequence;
+    emc_status status;
 
     release_borrowed(engine);
     *got = false;
+    status = keep_busy(engine);
+    /* What was finished before a device fails is given all the same: the next poll fails again. */
+    if (status != EMC_OK && engine->n_finished == 0)
+        return status;
     while (engine->n_finished == 0) {
         if (engine->n_order == 0)
             return EMC_OK;
-        EMC_TRY(emc_engine_run_step(engine));
+        if (engine->n_flights == 0)
+            return emc_fail(EMC_ERR_INTERNAL, "engine: %d sequences in flight, none can go on",
+                            engine->n_order);
+        EMC_TRY(emc_engine_read(engine));
+        status = keep_busy(engine);
+        if (status != EMC_OK && engine->n_finished == 0)
+            return status;
     }
     sequence = engine->finished[engine->first_finished];
     engine->first_finished = (engine->first_finished + 1) % engine->max_sequences;
@@ -151,13 +170,11 @@ emc_status emc_engine_poll(emc_engine *engine, emc_answer *answer, bool *got)
 void emc_engine_cancel(emc_engine *engine)
 {
     release_borrowed(engine);
-    for (int i = 0; i < engine->n_order; i++) {
-        if (i < engine->n_running)
-            emc_engine_release_pages(engine, engine->order[i]);
+    emc_engine_start_over(engine);
+    for (int i = 0; i < engine->n_order; i++)
         engine->order[i]->state = EMC_SEQUENCE_FREE;
-    }
     for (int i = 0; i < engine->n_finished; i++)
         engine->finished[(engine->first_finished + i) % engine->max_sequences]->state =
             EMC_SEQUENCE_FREE;
-    engine->n_order = engine->n_running = engine->n_finished = 0;
+    engine->n_order = engine->n_finished = 0;
 }

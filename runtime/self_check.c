@@ -1,6 +1,10 @@
 /*
  * Does a row's product depend on the row alone on this machine? Everything that is promised about
  * answers rests on it, and a library underneath may choose another routine for another shape.
+ *
+ * A few different rows stand in a block in many orders, and the block again and again over all rows
+ * of the product: so each comes at every place of a tile, beside others. The results of one and the
+ * same row must be the same wherever it stands.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +12,13 @@
 #include "base/size.h"
 #include "runtime/engine.h"
 
-#define ROWS 256 /* two tiles, so that a row also changes its tile */
+#define SOURCES    13 /* different rows: a prime, so that tiles do not come round */
+#define ORDERS     (SOURCES - 1)
+#define BLOCK_ROWS (SOURCES * ORDERS)
+/* A device that multiplies the real rows alone gets two tiles. */
+#define FEW_ROWS 256
+/* Results that are looked at: all of a few rows, else so many stretches of one order each. */
+#define STRETCHES 12
 
 /* Any fixed numbers of both signs do; a linear congruential generator gives them. */
 static void fill(float *x, size_t n)
@@ -21,100 +31,163 @@ static void fill(float *x, size_t n)
     }
 }
 
-/* Where row r goes: 77 is odd, so this reaches every one of ROWS places. */
-static int moved(int r)
+/* Which of the different rows stands at row r: order 1 is 0 1 2 ..., order 2 is 0 2 4 ... */
+static int source_at(int r)
 {
-    return (r * 77 + 13) % ROWS;
+    return r % SOURCES * (r / SOURCES % ORDERS + 1) % SOURCES;
 }
 
 typedef struct {
-    const emc_model *model;
-    void *d_x;
-    void *d_y;
-    char *x;       /* T [ROWS, k] */
-    char *turned;  /* the same rows in another order */
-    char *y;       /* T [ROWS, n] */
-    char *y_again; /* of `turned`, or of one row */
-    int n;
-    int k;
-    size_t value;
+    emc_device *dev;
+    const emc_graph *graph;
+    emc_graph_product product;
+    int rows;     /* of the product */
+    size_t width; /* bytes of a row of x */
+    char *block;  /* T [BLOCK_ROWS, k] */
+    char *y;      /* T [rows looked at together, n] */
+    char *first;  /* T [SOURCES, n]: the results of the first order */
 } self_check;
 
-static emc_status product(const self_check *check, char *y, const char *x, int rows)
+/* Fills x with the block, again and again: each copy doubles what is there. */
+static emc_status set_rows(const self_check *check)
 {
-    emc_device *dev = check->model->dev;
-    const emc_model_matrix *matrix = &check->model->layers[0].qkv;
-    const emc_linear_args args = {.out = check->d_y,
-                                  .x = check->d_x,
-                                  .w = matrix->w,
-                                  .n = check->n,
-                                  .lora = matrix->lora,
-                                  .rows = rows};
+    const emc_ops *ops = check->dev->ops;
+    const size_t whole = (size_t)check->rows * check->width;
+    size_t done = BLOCK_ROWS * check->width;
+    char *d_x;
 
-    EMC_TRY(dev->ops->upload(dev, check->d_x, x, (size_t)rows * check->k * check->value));
-    EMC_TRY(dev->ops->linear(dev, &args));
-    return dev->ops->download(dev, y, check->d_y, (size_t)rows * check->n * check->value);
+    /* Its owner lends x for this. */
+    memcpy(&d_x, &check->product.args.x, sizeof d_x);
+    if (done > whole)
+        done = whole;
+    EMC_TRY(ops->upload(check->dev, d_x, check->block, done));
+    for (size_t n; done < whole; done += n) {
+        n = done < whole - done ? done : whole - done;
+        EMC_TRY(ops->copy(check->dev, d_x + done, d_x, n));
+    }
+    return EMC_OK;
 }
 
-static emc_status compare(const self_check *check)
+static emc_status compare_rows(const self_check *check, int first, int n)
 {
-    const size_t x_row = check->k * check->value, y_row = check->n * check->value;
+    const emc_linear_args *args = &check->product.args;
+    const size_t y_row = (size_t)args->n * emc_dtype_bytes(check->dev->dtype);
 
-    for (int r = 0; r < ROWS; r++)
-        memcpy(check->turned + (size_t)moved(r) * x_row, check->x + (size_t)r * x_row, x_row);
-    EMC_TRY(product(check, check->y, check->x, ROWS));
-    EMC_TRY(product(check, check->y_again, check->turned, ROWS));
-    for (int r = 0; r < ROWS; r++)
-        if (memcmp(check->y + (size_t)r * y_row, check->y_again + (size_t)moved(r) * y_row,
-                   y_row) != 0)
+    EMC_TRY(check->dev->ops->download(
+        check->dev, check->y, (const char *)args->out + (size_t)first * y_row, (size_t)n * y_row));
+    for (int r = first; r < first + n; r++)
+        if (memcmp(check->y + (size_t)(r - first) * y_row,
+                   check->first + (size_t)source_at(r) * y_row, y_row) != 0)
             return emc_fail(EMC_ERR_DEVICE,
-                            "self-check: row %d of a product has other bits at place %d; results "
-                            "would depend on the batch, so this device is not used (%s)",
-                            r, moved(r), check->model->dev->description);
-    EMC_TRY(product(check, check->y_again, check->x, 1));
-    if (memcmp(check->y, check->y_again, y_row) != 0)
-        return emc_fail(EMC_ERR_DEVICE,
-                        "self-check: a row alone has other bits than among %d; results would "
-                        "depend on the batch, so this device is not used (%s)",
-                        ROWS, check->model->dev->description);
+                            "self-check: %s of %d rows gives a row other bits at place %d than at "
+                            "place %d; results would depend on the batch, so this device is not "
+                            "used (%s)",
+                            emc_trace_name(check->product.operation), args->batch_rows, r,
+                            source_at(r), check->dev->description);
     return EMC_OK;
 }
 
-static emc_status prepare(self_check *check)
+static emc_status compare_all(const self_check *check)
 {
-    emc_device *dev = check->model->dev;
-    const size_t n_x = (size_t)ROWS * check->k, n_y = (size_t)ROWS * check->n;
-    float *values;
+    const int n_orders = check->rows / SOURCES;
 
-    EMC_TRY(dev->ops->alloc(dev, &check->d_x, n_x * check->value, "the self-check"));
-    EMC_TRY(dev->ops->alloc(dev, &check->d_y, n_y * check->value, "the self-check"));
-    EMC_TRY(emc_alloc(&check->x, n_x, check->value, "the self-check"));
-    EMC_TRY(emc_alloc(&check->turned, n_x, check->value, "the self-check"));
-    EMC_TRY(emc_alloc(&check->y, n_y, check->value, "the self-check"));
-    EMC_TRY(emc_alloc(&check->y_again, n_y, check->value, "the self-check"));
-    EMC_TRY(emc_alloc(&values, n_x, sizeof *values, "the self-check"));
-    fill(values, n_x);
-    emc_from_f32(check->x, dev->dtype, values, n_x);
-    free(values);
+    if (check->rows <= FEW_ROWS)
+        return compare_rows(check, 0, check->rows);
+    for (int i = 0; i < STRETCHES; i++) {
+        const int order = (int)((int64_t)(n_orders - 1) * i / (STRETCHES - 1));
+
+        EMC_TRY(compare_rows(check, order * SOURCES, SOURCES));
+    }
+    return compare_rows(check, check->rows - SOURCES, SOURCES);
+}
+
+static emc_status run_check(self_check *check)
+{
+    emc_linear_args args = check->product.args;
+    const size_t y_row = (size_t)args.n * emc_dtype_bytes(check->dev->dtype);
+
+    args.rows = check->rows;
+    EMC_TRY(set_rows(check));
+    EMC_TRY(check->dev->ops->linear(check->dev, &args));
+    EMC_TRY(check->dev->ops->download(check->dev, check->first, args.out, SOURCES * y_row));
+    EMC_TRY(compare_all(check));
+    if (args.residual) /* it may be what was just written */
+        return EMC_OK;
+    args.rows = 1;
+    EMC_TRY(check->dev->ops->linear(check->dev, &args));
+    return compare_rows(check, 0, 1);
+}
+
+/* The block for rows of k values. */
+static void make_block(self_check *check, const char *sources, int k)
+{
+    check->width = (size_t)k * emc_dtype_bytes(check->dev->dtype);
+    for (int r = 0; r < BLOCK_ROWS; r++)
+        memcpy(check->block + (size_t)r * check->width,
+               sources + (size_t)source_at(r) * check->width, check->width);
+}
+
+static int most(int a, int b)
+{
+    return a > b ? a : b;
+}
+
+static emc_status check_products(self_check *check, const emc_model_info *info, const char *sources)
+{
+    const int q_width = info->n_heads * info->head_dim;
+    const bool at_once = check->dev->at_once;
+
+    for (int i = 0; emc_graph_get_product(check->graph, i, &check->product); i++) {
+        const emc_linear_args *args = &check->product.args;
+        const int layer = i / 4;
+
+        /* A layer in the middle has the shapes of the first. */
+        if (layer > 0 && layer < info->n_layers - 1)
+            continue;
+        /* Where a product costs what its real rows do, a routine that fails one fails all. */
+        if (at_once && i > 0)
+            break;
+        check->rows = at_once && args->batch_rows > FEW_ROWS ? FEW_ROWS : args->batch_rows;
+        make_block(check, sources,
+                   check->product.operation == EMC_TRACE_O      ? q_width
+                   : check->product.operation == EMC_TRACE_DOWN ? info->ffn
+                                                                : info->hidden);
+        EMC_TRY(run_check(check));
+    }
     return EMC_OK;
 }
 
-emc_status emc_engine_self_check(const emc_model *model)
+emc_status emc_engine_self_check(const emc_model *model, const emc_graph *graph)
 {
     const emc_model_info *info = &model->info;
-    self_check check = {.model = model,
-                        .n = (info->n_heads + 2 * info->n_kv_heads) * info->head_dim,
-                        .k = info->hidden,
-                        .value = emc_dtype_bytes(model->dev->dtype)};
-    emc_status status = prepare(&check);
+    const size_t value = emc_dtype_bytes(model->dev->dtype);
+    const int q_width = info->n_heads * info->head_dim;
+    const int k = most(most(info->hidden, info->ffn), q_width);
+    const int n =
+        most(most(2 * info->ffn, info->hidden), q_width + 2 * info->n_kv_heads * info->head_dim);
+    self_check check = {.dev = model->dev, .graph = graph};
+    float *values = NULL;
+    char *sources = NULL;
+    emc_status status;
 
+    status = emc_alloc(&values, (size_t)SOURCES * (size_t)k, sizeof *values, "the self-check");
     if (status == EMC_OK)
-        status = compare(&check);
-    model->dev->ops->release(model->dev, check.d_x);
-    model->dev->ops->release(model->dev, check.d_y);
-    free(check.x);
-    free(check.turned);
+        status = emc_alloc(&sources, (size_t)SOURCES * (size_t)k, value, "the self-check");
+    if (status == EMC_OK)
+        status = emc_alloc(&check.block, (size_t)BLOCK_ROWS * (size_t)k, value, "the self-check");
+    if (status == EMC_OK)
+        status = emc_alloc(&check.y, (size_t)FEW_ROWS * (size_t)n, value, "the self-check");
+    if (status == EMC_OK)
+        status = emc_alloc(&check.first, (size_t)SOURCES * (size_t)n, value, "the self-check");
+    if (status == EMC_OK) {
+        fill(values, (size_t)SOURCES * (size_t)k);
+        emc_from_f32(sources, model->dev->dtype, values, (size_t)SOURCES * (size_t)k);
+        status = check_products(&check, info, sources);
+    }
+    free(values);
+    free(sources);
+    free(check.block);
     free(check.y);
-    free(check.y_again);
+    free(check.first);
     return status;
 }

@@ -56,9 +56,21 @@ size_t emc_step_bytes(const emc_step_limits *limits)
     return lay_out(&arrays, NULL, limits);
 }
 
+static emc_status open_step(emc_step *step)
+{
+    const emc_ops *ops = step->dev->ops;
+    const size_t n_bytes = emc_step_bytes(&step->limits);
+
+    EMC_TRY(ops->alloc_host(step->dev, &step->host_memory, n_bytes, "a step"));
+    EMC_TRY(ops->alloc(step->dev, &step->device_memory, n_bytes, "a step"));
+    lay_out(&step->host, step->host_memory, &step->limits);
+    lay_out(&step->device, step->device_memory, &step->limits);
+    EMC_TRY(ops->event_open(step->dev, &step->begin));
+    return ops->event_open(step->dev, &step->end);
+}
+
 emc_status emc_step_open(emc_step **out, emc_device *dev, const emc_step_limits *limits)
 {
-    const size_t n_bytes = emc_step_bytes(limits);
     emc_step *step = NULL;
     emc_status status;
 
@@ -66,15 +78,12 @@ emc_status emc_step_open(emc_step **out, emc_device *dev, const emc_step_limits 
     EMC_TRY(emc_alloc(&step, 1, sizeof *step, "a step"));
     step->dev = dev;
     step->limits = *limits;
-    status = emc_alloc(&step->host_memory, n_bytes, 1, "a step");
-    if (status == EMC_OK)
-        status = dev->ops->alloc(dev, &step->device_memory, n_bytes, "a step");
+    status = open_step(step);
     if (status != EMC_OK) {
         emc_step_close(step);
         return status;
     }
-    lay_out(&step->host, step->host_memory, limits);
-    lay_out(&step->device, step->device_memory, limits);
+    emc_step_clear(step);
     *out = step;
     return EMC_OK;
 }
@@ -83,15 +92,20 @@ void emc_step_close(emc_step *step)
 {
     if (!step)
         return;
+    step->dev->ops->event_close(step->dev, step->begin);
+    step->dev->ops->event_close(step->dev, step->end);
     step->dev->ops->release(step->dev, step->device_memory);
-    free(step->host_memory);
+    step->dev->ops->release_host(step->dev, step->host_memory);
     free(step);
 }
 
 void emc_step_clear(emc_step *step)
 {
-    step->n_rows = step->n_readers = step->n_wanted = 0;
-    step->n_pages = step->n_items = step->n_reader_items = 0;
+    step->n_rows = step->n_readers = step->n_wanted = step->n_pages = 0;
+    step->first_path_row = step->limits.max_rows;
+    step->last_path_row = -1;
+    step->items = step->reader_items = (emc_step_items){0};
+    step->copied = 0;
     step->host.wanted_begin[0] = 0;
 }
 
@@ -115,16 +129,67 @@ int emc_step_add_row(emc_step *step, int32_t token, int position, int32_t slot, 
     step->host.positions[row] = position;
     step->host.slots[row] = slot;
     step->host.path_lens[row] = path_len;
-    if (path_len > 0)
+    step->items.n_pairs += path_len;
+    if (path_len > 0) {
         memcpy(step->host.path_slots + (size_t)row * EMC_MAX_PATH, path,
                (size_t)path_len * sizeof *path);
+        if (row < step->first_path_row)
+            step->first_path_row = row;
+        step->last_path_row = row;
+    }
     return row;
 }
 
-void emc_step_add_item(emc_step *step, const emc_attention_item *item)
+/* Where the next item goes in `array` of n: causal ones from its beginning, the others from its
+ * end, until finish_items brings them together. */
+static emc_attention_item *next_item(emc_step_items *items, emc_attention_item *array, int n,
+                                     bool causal)
 {
-    assert(step->n_items < step->limits.max_rows);
-    step->host.items[step->n_items++] = *item;
+    const int n_flat = items->n_items - items->n_causal_items;
+
+    assert(items->n_items < n);
+    items->n_items++;
+    return &array[causal ? items->n_causal_items++ : n - 1 - n_flat];
+}
+
+static void add_items(emc_step_items *items, emc_attention_item *array, int n,
+                      const emc_attention_item *item)
+{
+    const int most = item->causal ? EMC_MAX_ITEM_ROWS : EMC_FLAT_ROWS;
+    int *max_rows = item->causal ? &items->max_causal_rows : &items->max_flat_rows;
+
+    assert(!item->causal || (item->own_seen - 1) % EMC_PAGE_POSITIONS == 0);
+    for (int first = 0; first < item->n_rows; first += most) {
+        const int left = item->n_rows - first, rows = left < most ? left : most;
+        emc_attention_item *cut = next_item(items, array, n, item->causal);
+        const int keys = item->prefix_len + item->own_seen;
+
+        *cut = *item;
+        cut->row0 += first;
+        cut->n_rows = rows;
+        if (rows > *max_rows)
+            *max_rows = rows;
+        items->n_pairs += (double)rows * keys;
+        if (item->causal) {
+            cut->own_seen += first;
+            items->n_pairs += (double)rows * first + 0.5 * rows * (rows - 1);
+        } else if (keys > items->max_flat_keys) {
+            items->max_flat_keys = keys;
+        }
+    }
+}
+
+/* Puts the items of an array of n one behind the other. */
+static void finish_items(const emc_step_items *items, emc_attention_item *array, int n)
+{
+    const int n_flat = items->n_items - items->n_causal_items;
+
+    memmove(array + items->n_causal_items, array + n - n_flat, (size_t)n_flat * sizeof *array);
+}
+
+void emc_step_add_items(emc_step *step, const emc_attention_item *item)
+{
+    add_items(&step->items, step->host.items, step->limits.max_rows, item);
 }
 
 int emc_step_add_reader(emc_step *step, const int32_t *wanted, int n)
@@ -136,6 +201,7 @@ int emc_step_add_reader(emc_step *step, const int32_t *wanted, int n)
     step->host.reader_rows[reader] = row;
     step->host.reader_positions[reader] = step->host.positions[row];
     step->host.reader_path_lens[reader] = path_len;
+    step->reader_items.n_pairs += path_len;
     memcpy(step->host.reader_path_slots + (size_t)reader * EMC_MAX_PATH,
            step->host.path_slots + (size_t)row * EMC_MAX_PATH, (size_t)path_len * sizeof(int32_t));
     if (n > 0)
@@ -145,55 +211,79 @@ int emc_step_add_reader(emc_step *step, const int32_t *wanted, int n)
     return reader;
 }
 
-void emc_step_add_reader_item(emc_step *step, const emc_attention_item *item)
+void emc_step_add_reader_items(emc_step *step, const emc_attention_item *item)
 {
-    assert(step->n_reader_items < step->limits.max_readers);
-    step->host.reader_items[step->n_reader_items++] = *item;
+    add_items(&step->reader_items, step->host.reader_items, step->limits.max_readers, item);
 }
 
-static emc_status send(emc_step *step, void *d_array, const void *array, int n, size_t size)
+/* Items first .. first + n - 1 of an array. */
+static emc_status send(emc_step *step, void *d_array, const void *array, int first, int n,
+                       size_t size)
 {
-    if (n == 0)
+    const size_t place = (size_t)first * size, n_bytes = (size_t)n * size;
+
+    if (n <= 0)
         return EMC_OK;
-    return step->dev->ops->upload(step->dev, d_array, array, (size_t)n * size);
+    step->copied += (double)n_bytes;
+    return step->dev->ops->upload_async(step->dev, (char *)d_array + place,
+                                        (const char *)array + place, n_bytes);
+}
+
+static emc_status send_rows(emc_step *step)
+{
+    const emc_step_arrays *h = &step->host, *d = &step->device;
+    const size_t word = sizeof(int32_t);
+    const int rows = step->n_rows;
+
+    finish_items(&step->items, h->items, step->limits.max_rows);
+    EMC_TRY(send(step, d->tokens, h->tokens, 0, rows, word));
+    EMC_TRY(send(step, d->positions, h->positions, 0, rows, word));
+    EMC_TRY(send(step, d->slots, h->slots, 0, rows, word));
+    EMC_TRY(send(step, d->path_lens, h->path_lens, 0, rows, word));
+    /* The largest array by far: nobody looks at the slots of a row without a path. */
+    EMC_TRY(send(step, d->path_slots, h->path_slots, step->first_path_row,
+                 step->last_path_row + 1 - step->first_path_row, EMC_MAX_PATH * word));
+    EMC_TRY(send(step, d->items, h->items, 0, step->items.n_items, sizeof *h->items));
+    return send(step, d->page_table, h->page_table, 0, step->n_pages, word);
 }
 
 emc_status emc_step_upload(emc_step *step)
 {
     const emc_step_arrays *h = &step->host, *d = &step->device;
-    const size_t word = sizeof(int32_t), path = EMC_MAX_PATH * word;
-    const int rows = step->n_rows, readers = step->n_readers;
+    const size_t word = sizeof(int32_t);
+    const int readers = step->n_readers;
 
-    EMC_TRY(send(step, d->tokens, h->tokens, rows, word));
-    EMC_TRY(send(step, d->positions, h->positions, rows, word));
-    EMC_TRY(send(step, d->slots, h->slots, rows, word));
-    EMC_TRY(send(step, d->path_lens, h->path_lens, rows, word));
-    EMC_TRY(send(step, d->path_slots, h->path_slots, rows, path));
-    EMC_TRY(send(step, d->items, h->items, step->n_items, sizeof *h->items));
-    EMC_TRY(send(step, d->page_table, h->page_table, step->n_pages, word));
+    EMC_TRY(send_rows(step));
     if (readers == 0)
         return EMC_OK;
-    EMC_TRY(send(step, d->reader_rows, h->reader_rows, readers, word));
-    EMC_TRY(send(step, d->reader_positions, h->reader_positions, readers, word));
-    EMC_TRY(send(step, d->reader_path_lens, h->reader_path_lens, readers, word));
-    EMC_TRY(send(step, d->reader_path_slots, h->reader_path_slots, readers, path));
-    EMC_TRY(send(step, d->reader_items, h->reader_items, step->n_reader_items,
+    finish_items(&step->reader_items, h->reader_items, step->limits.max_readers);
+    EMC_TRY(send(step, d->reader_rows, h->reader_rows, 0, readers, word));
+    EMC_TRY(send(step, d->reader_positions, h->reader_positions, 0, readers, word));
+    EMC_TRY(send(step, d->reader_path_lens, h->reader_path_lens, 0, readers, word));
+    if (step->last_path_row >= 0)
+        EMC_TRY(send(step, d->reader_path_slots, h->reader_path_slots, 0, readers,
+                     EMC_MAX_PATH * word));
+    EMC_TRY(send(step, d->reader_items, h->reader_items, 0, step->reader_items.n_items,
                  sizeof *h->reader_items));
-    EMC_TRY(send(step, d->wanted_begin, h->wanted_begin, readers + 1, word));
-    return send(step, d->wanted, h->wanted, step->n_wanted, word);
+    EMC_TRY(send(step, d->wanted_begin, h->wanted_begin, 0, readers + 1, word));
+    return send(step, d->wanted, h->wanted, 0, step->n_wanted, word);
+}
+
+static emc_status bring(emc_step *step, void *array, const void *d_array, int n, size_t size)
+{
+    const size_t n_bytes = (size_t)n * size;
+
+    if (n == 0)
+        return EMC_OK;
+    step->copied += (double)n_bytes;
+    return step->dev->ops->download_async(step->dev, array, d_array, n_bytes);
 }
 
 emc_status emc_step_download(emc_step *step)
 {
-    const emc_ops *ops = step->dev->ops;
     const emc_step_arrays *h = &step->host, *d = &step->device;
-    const size_t readers = (size_t)step->n_readers, wanted = (size_t)step->n_wanted;
 
-    if (readers == 0)
-        return ops->sync(step->dev);
-    if (wanted > 0)
-        EMC_TRY(
-            ops->download(step->dev, h->wanted_logits, d->wanted_logits, wanted * sizeof(float)));
-    EMC_TRY(ops->download(step->dev, h->log_sums, d->log_sums, readers * sizeof(float)));
-    return ops->download(step->dev, h->best, d->best, readers * sizeof(int32_t));
+    EMC_TRY(bring(step, h->wanted_logits, d->wanted_logits, step->n_wanted, sizeof(float)));
+    EMC_TRY(bring(step, h->log_sums, d->log_sums, step->n_readers, sizeof(float)));
+    return bring(step, h->best, d->best, step->n_readers, sizeof(int32_t));
 }

@@ -50,13 +50,13 @@ static emc_status recording_head(emc_device *dev, const emc_head_args *args)
     with.all_logits = recorder.all_logits;
     EMC_TRY(recorder.real->head(dev, &with));
     for (int r = 0; r < args->rows; r++) {
-        const emc_reader *reader = &recorder.engine->readers[r];
+        const emc_reader *reader = &recorder.engine->filling->readers[r];
         record *to = &recorder.records[recorder.n++];
 
         assert_true(recorder.n < MOST_RECORDS);
         to->ticket = reader->sequence->ticket;
         to->node = reader->node;
-        to->position = recorder.engine->step->host.reader_positions[r];
+        to->position = recorder.engine->filling->step->host.reader_positions[r];
         to->logits = malloc((size_t)vocab * sizeof(float));
         EMC_TRY(recorder.real->download(dev, to->logits, recorder.all_logits + (size_t)r * vocab,
                                         (size_t)vocab * sizeof(float)));

@@ -100,8 +100,9 @@ static void check_pages(const emc_engine *engine)
 {
     int held = engine->n_prefix_pages;
 
-    for (int i = 0; i < engine->n_running; i++)
-        held += engine->order[i]->n_own_pages + engine->order[i]->n_path_pages;
+    for (int i = 0; i < engine->n_order; i++)
+        if (engine->order[i]->state == EMC_SEQUENCE_RUNNING)
+            held += engine->order[i]->n_own_pages + engine->order[i]->n_path_pages;
     assert_int_equal(emc_pages_free(engine->cache->pages) + held,
                      emc_pages_count(engine->cache->pages));
     assert_int_equal(emc_pages_count(engine->cache->pages), engine->cache->n_pages);
@@ -252,6 +253,7 @@ static void stats_count_rows(void **state)
 static void room_grows_at_submit(void **state)
 {
     const emc_engine_options small = {.n_pages = 2};
+    bool launched;
     emc_request requests[3];
     kept_answer grown[3], plain[3];
     fixture f;
@@ -271,8 +273,9 @@ static void room_grows_at_submit(void **state)
     for (int i = 0; i < 3; i++)
         requests[i].ids = f.c.ids[3];
     EMT_OK(emc_engine_submit(f.engine, &requests[0]));
-    EMT_OK(emc_engine_run_step(f.engine)); /* it holds a page now */
-    assert_int_equal(f.engine->n_running, 1);
+    EMT_OK(emc_engine_launch(f.engine, &launched));
+    assert_true(launched);
+    assert_int_equal(f.engine->order[0]->state, EMC_SEQUENCE_RUNNING); /* it holds a page now */
     assert_int_equal(f.engine->cache->n_pages, 2);
     EMT_OK(emc_engine_submit(f.engine, &requests[2]));
     assert_int_equal(f.engine->cache->n_pages, 4); /* three own and one for paths */

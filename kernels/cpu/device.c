@@ -276,6 +276,7 @@ static emc_status fill_device(cpu_device *cpu, int n_threads, const variant *cho
     chosen->fill(&cpu->ops);
     cpu->device.ops = &cpu->ops;
     cpu->device.step_rows = STEP_ROWS;
+    cpu->device.at_once = true;
     EMC_TRY(cpu_pool_open(&cpu->pool, n_threads, cpu_gemm_start_worker));
     EMC_TRY(cpu_gemm_open(&cpu->gemm, n_threads));
     cpu->product = cpu->device.dtype == EMC_BF16 ? cpu_gemm_product() : EMC_F32;

@@ -1,0 +1,125 @@
+/*
+ * Does everything fit on the device, and if not, what helps?
+ *
+ * Weights are there already. What a device's library takes for itself when operations are prepared
+ * is known only afterwards, so the plan leaves room for it.
+ */
+#include <stdio.h>
+
+#include "base/size.h"
+#include "runtime/engine.h"
+
+#define FIRST_POSITIONS 4096
+#define SCRATCH_BYTES   ((size_t)256 << 20)
+#define GB              1e9
+
+static emc_step_limits step_limits(const emc_engine *engine)
+{
+    const emc_engine_options *options = &engine->options;
+
+    return (emc_step_limits){.max_rows = options->max_num_batched_tokens,
+                             .max_readers = options->max_num_readers,
+                             .max_pages = options->n_pages};
+}
+
+/* What is needed up to here does not fit any more: says so. */
+static emc_status refuse(const emc_engine *engine, const char *what, size_t n_bytes, double missing,
+                         bool even_empty)
+{
+    const emc_engine_options *options = &engine->options;
+    const emc_memory_plan *plan = &engine->plan;
+    char pages[96] = "";
+
+    if (plan->n_pages > 1)
+        snprintf(pages, sizeof pages, "%d pages of %.1f MB for K and V, ", plan->n_pages,
+                 (double)plan->page_bytes * 1e-6);
+    return emc_fail(
+        EMC_ERR_DEVICE,
+        "GPU memory: %s (%.2f GB) do not fit, %.2f GB are missing: %.2f of %.2f GB are free, "
+        "--gpu-memory-utilization %.2f leaves %.2f GB of them. The plan: weights %.2f GB (loaded), "
+        "activations %.2f GB, %ssteps %.2f GB. %s",
+        what, (double)n_bytes / GB, missing / GB, (double)plan->device_free / GB,
+        (double)plan->device_whole / GB, options->gpu_memory_utilization,
+        /* negative: others take more than the whole part already */
+        ((double)plan->device_free -
+         (1 - options->gpu_memory_utilization) * (double)plan->device_whole) /
+            GB,
+        (double)plan->weights / GB, (double)plan->activations / GB, pages, (double)plan->steps / GB,
+        even_empty ? "Take a higher --gpu-memory-utilization, a smaller model, or free the GPU"
+                   : "A smaller --max-num-batched-tokens takes less of everything but weights; or "
+                     "take a higher --gpu-memory-utilization");
+}
+
+static emc_status check_fit(const emc_engine *engine)
+{
+    const emc_memory_plan *plan = &engine->plan;
+    const double allowed = engine->options.gpu_memory_utilization * (double)plan->device_whole;
+    const struct {
+        const char *what;
+        size_t n_bytes;
+    } parts[] = {{"activations and scratch memory", plan->activations + SCRATCH_BYTES},
+                 {"steps in flight", plan->steps},
+                 {"pages for K and V", plan->pages}};
+    double taken = (double)plan->device_whole - (double)plan->device_free;
+
+    for (size_t i = 0; i < EMC_COUNT(parts); i++) {
+        const bool even_empty = taken >= allowed;
+        double missing = 0;
+
+        taken += (double)parts[i].n_bytes;
+        if (taken <= allowed)
+            continue;
+        for (size_t k = i + 1; k < EMC_COUNT(parts); k++)
+            missing += (double)parts[k].n_bytes;
+        return refuse(engine, parts[i].what, parts[i].n_bytes, taken + missing - allowed,
+                      i == 0 && even_empty);
+    }
+    return EMC_OK;
+}
+
+emc_status emc_engine_make_plan(emc_engine *engine)
+{
+    const emc_engine_options *options = &engine->options;
+    const emc_model_info *info = &engine->model->info;
+    const emc_step_limits limits = step_limits(engine);
+    emc_memory_plan *plan = &engine->plan;
+
+    engine->plan_positions =
+        info->max_positions < FIRST_POSITIONS ? info->max_positions : FIRST_POSITIONS;
+    plan->weights = info->weight_bytes;
+    plan->activations =
+        emc_graph_bytes(engine->model, options->max_num_batched_tokens, options->max_num_readers) +
+        (size_t)engine->plan_positions * (size_t)info->head_dim * sizeof(float);
+    plan->steps = EMC_STEPS_IN_FLIGHT * emc_step_bytes(&limits);
+    plan->n_pages = options->n_pages;
+    plan->page_bytes = emc_cache_page_bytes(engine->model);
+    if (!emc_size_mul(&plan->pages, plan->page_bytes, (size_t)plan->n_pages))
+        return emc_fail(EMC_ERR_NOMEM, "the K/V cache: %d pages are too many", plan->n_pages);
+    EMC_TRY(engine->dev->ops->memory(engine->dev, &plan->device_free, &plan->device_whole));
+    return plan->device_whole > 0 ? check_fit(engine) : EMC_OK;
+}
+
+emc_status emc_engine_count_scratch(emc_engine *engine)
+{
+    emc_memory_plan *plan = &engine->plan;
+    const size_t planned = plan->activations + plan->steps + plan->pages;
+    size_t n_free, n_whole;
+
+    EMC_TRY(engine->dev->ops->memory(engine->dev, &n_free, &n_whole));
+    /* Others may have taken or given back some meanwhile: a figure for people. */
+    if (n_whole > 0 && n_free < plan->device_free && plan->device_free - n_free > planned)
+        plan->activations += plan->device_free - n_free - planned;
+    return EMC_OK;
+}
+
+void emc_engine_get_memory_plan(const emc_engine *engine, emc_memory_plan *out)
+{
+    *out = engine->plan;
+    out->activations += ((size_t)engine->rope_len - (size_t)engine->plan_positions) *
+                        (size_t)engine->model->info.head_dim * sizeof(float);
+    out->steps = 0;
+    for (int i = 0; i < EMC_STEPS_IN_FLIGHT; i++)
+        out->steps += emc_step_bytes(&engine->flights[i].step->limits);
+    out->n_pages = engine->cache->n_pages;
+    out->pages = emc_cache_bytes(engine->cache);
+}
