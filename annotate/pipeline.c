@@ -34,7 +34,7 @@ static void stop_all(work *w)
 }
 
 /* Called on the thread that failed. */
-static void note_failure(work *w, emc_status status)
+static void keep_failure(work *w, emc_status status)
 {
     pthread_mutex_lock(&w->failure.lock);
     if (w->failure.status == EMC_OK) {
@@ -42,6 +42,11 @@ static void note_failure(work *w, emc_status status)
         snprintf(w->failure.message, sizeof(w->failure.message), "%s", emc_message());
     }
     pthread_mutex_unlock(&w->failure.lock);
+}
+
+static void note_failure(work *w, emc_status status)
+{
+    keep_failure(w, status);
     stop_all(w);
 }
 
@@ -182,8 +187,14 @@ static void *engine_thread(void *context)
     work *w = context;
     const emc_status status = run_engine(w);
 
-    if (status != EMC_OK)
+    if (status == EMC_ERR_DEVICE) {
+        /* What was answered before is still handed out. */
+        keep_failure(w, status);
+        emc_queue_stop(w->unused);
+        emc_queue_stop(w->ready);
+    } else if (status != EMC_OK) {
         note_failure(w, status);
+    }
     emc_engine_cancel(w->p->engine);
     emc_queue_finish(w->done);
     return NULL;
@@ -205,8 +216,7 @@ static emc_status hand_out(work *w, emc_status (*each)(void *context, const emc_
             waiting[next % N_ITEMS] = NULL;
             next++;
             EMC_TRY(each(context, item));
-            if (!emc_queue_push(w->unused, item))
-                return EMC_OK;
+            (void)emc_queue_push(w->unused, item); /* false: nobody needs it any more */
         }
     }
 }

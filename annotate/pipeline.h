@@ -47,7 +47,8 @@ typedef struct {
 /*
  * Calls `each` once for every cell, in input order, on this thread; its failure ends the work. The
  * item is borrowed for the call. Memory: a fixed number of items.
- * EMC_ERR_CANCELLED: *cancel was set. Otherwise the first failure of any thread.
+ * EMC_ERR_CANCELLED: *cancel was set. Otherwise the first failure of any thread. After
+ * EMC_ERR_DEVICE, cells that were answered before it have come, as far as no earlier one lacks.
  */
 emc_status emc_pipeline_run(const emc_pipeline *pipeline,
                             emc_status (*each)(void *context, const emc_item *item), void *context);

@@ -167,9 +167,19 @@ emc_status emc_result_rows_add(emc_result_rows *rows, const emc_item *item,
     return emc_table_end_row(rows->matrix);
 }
 
-emc_status emc_result_rows_commit(emc_result_rows *rows)
+static emc_status keep(emc_result_rows *rows, const char *ending)
 {
     if (rows->matrix)
-        EMC_TRY(emc_table_commit(rows->matrix));
-    return emc_table_commit(rows->table);
+        EMC_TRY(emc_table_keep(rows->matrix, ending));
+    return emc_table_keep(rows->table, ending);
+}
+
+emc_status emc_result_rows_commit(emc_result_rows *rows)
+{
+    return keep(rows, "");
+}
+
+emc_status emc_result_rows_keep(emc_result_rows *rows)
+{
+    return keep(rows, EMC_INCOMPLETE);
 }

@@ -31,6 +31,9 @@ emc_status emc_result_rows_add(emc_result_rows *rows, const emc_item *item,
 /* Gives the files their names. */
 emc_status emc_result_rows_commit(emc_result_rows *rows);
 
+/* Keeps the rows there are, under the files' names with EMC_INCOMPLETE after them. */
+emc_status emc_result_rows_keep(emc_result_rows *rows);
+
 #ifdef __cplusplus
 }
 #endif

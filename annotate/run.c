@@ -59,6 +59,8 @@ void emc_annotate_summary_close(emc_annotate_summary *summary)
     free(summary->n_label);
     free(summary->input_description);
     free(summary->model_description);
+    free(summary->device_name);
+    free(summary->chosen);
     free(summary->profile_name);
     free(summary->output_path);
     free(summary);
@@ -194,9 +196,14 @@ static emc_status open_engine(run *r)
         .max_num_batched_tokens = r->options->max_num_batched_tokens,
         .max_answer_tokens = r->answer == EMC_ANSWER_GENERATE ? r->max_tokens : 0,
         .n_ids = emc_tokenizer_n_tokens(r->tokenizer),
+        .gpu_memory_utilization = r->options->gpu_memory_utilization,
     };
+    emc_memory_plan plan;
 
     EMC_TRY(emc_engine_open(&r->engine, r->model, &wanted));
+    emc_engine_get_memory_plan(r->engine, &plan);
+    if (r->options->on_engine)
+        r->options->on_engine(r->options->context, emc_model_get_info(r->model), &plan);
     if (r->answer == EMC_ANSWER_FULL) {
         emc_prompter_choices(r->prompter, &ids, &begin, &n);
         EMC_TRY(emc_engine_set_choices(r->engine, ids, begin, n));
@@ -357,7 +364,8 @@ static emc_status do_cells(run *r)
     s->mean_score = r->n_scores > 0 ? r->sum_score / (double)r->n_scores : NAN;
     s->cells_per_s = s->seconds_run > 0 ? (double)r->n_asked / s->seconds_run : 0;
     emc_engine_get_stats(r->engine, &s->engine);
-    return EMC_OK;
+    EMC_TRY(emc_copy_string(&s->device_name, emc_model_get_info(r->model)->device_name));
+    return emc_copy_string(&s->chosen, emc_model_chosen(r->model));
 }
 
 static emc_status spare(const char *option, const char *output, const char *read)
@@ -385,6 +393,22 @@ static emc_status check_files(const emc_annotate_options *options)
     return EMC_OK;
 }
 
+/* The finished rows are worth keeping: on a GPU they may be hours of work. */
+static emc_status keep_finished(run *r)
+{
+    const char *path = r->options->output_path;
+    const bool renamed = strcmp(path, "-") != 0;
+    char message[768];
+
+    if (r->summary->n_cells == 0)
+        return EMC_ERR_DEVICE;
+    snprintf(message, sizeof(message), "%s", emc_message());
+    EMC_TRY(emc_result_rows_keep(r->rows));
+    return emc_fail(EMC_ERR_LOST, "%s; the first %lld of %lld cells are in %s%s", message,
+                    (long long)r->summary->n_cells, (long long)emc_input_n_cells(r->input),
+                    renamed ? path : "the output", renamed ? EMC_INCOMPLETE : "");
+}
+
 emc_status emc_annotate(emc_annotate_summary **out, const emc_annotate_options *options)
 {
     run r = {.options = options};
@@ -397,8 +421,11 @@ emc_status emc_annotate(emc_annotate_summary **out, const emc_annotate_options *
     show_stage(&r, EMC_STAGE_LOAD, 0);
     status = open_run(&r);
     r.summary->seconds_load = emc_seconds() - begin;
-    if (status == EMC_OK)
+    if (status == EMC_OK) {
         status = do_cells(&r);
+        if (status == EMC_ERR_DEVICE)
+            status = keep_finished(&r);
+    }
     if (status == EMC_OK && options->cancel && *options->cancel)
         status = emc_fail(EMC_ERR_CANCELLED, "interrupted");
     if (status == EMC_OK) {

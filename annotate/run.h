@@ -37,6 +37,9 @@ typedef struct {
 
 #define EMC_MIN_GENE_MATCH 0.5
 
+/* After the name of a result whose run broke off. */
+#define EMC_INCOMPLETE ".incomplete"
+
 typedef enum {
     EMC_STAGE_LOAD,  /* opening input and model */
     EMC_STAGE_CELLS, /* annotating */
@@ -68,14 +71,17 @@ typedef struct {
     double margin_below;     /* < 0: the profile's */
 
     emc_model_options model;
-    int max_num_batched_tokens; /* 0: the engine's default */
-    bool no_prefix_caching;     /* the common prefix is computed again for every cell; same bytes
-                                   are not promised between on and off */
+    int max_num_batched_tokens;    /* 0: the engine's default */
+    double gpu_memory_utilization; /* 0: the engine's default */
+    bool no_prefix_caching;        /* the common prefix is computed again for every cell; same bytes
+                                      are not promised between on and off */
 
     /* Called on the thread of the call, at most some times a second, and at the end of a stage. */
     void (*on_progress)(void *context, const emc_progress *progress);
     /* One line for people, without a line end, on the thread of the call. */
     void (*on_log)(void *context, const char *line);
+    /* Called once, when the engine is open; what it gets is borrowed for the call. */
+    void (*on_engine)(void *context, const emc_model_info *model, const emc_memory_plan *plan);
     void *context;
     const volatile sig_atomic_t *cancel; /* not 0: stop soon; may be NULL */
 } emc_annotate_options;
@@ -91,6 +97,8 @@ typedef struct {
     int64_t *n_label;        /* [n_labels], cells with status ok and this label */
     char *input_description; /* format, shape, matrix */
     char *model_description; /* sizes, dtype, device */
+    char *device_name;       /* what --device would take */
+    char *chosen;            /* emc_model_chosen at the end: with the device, what bits depend on */
     char *profile_name;
     char *output_path;
     double gene_match;
@@ -106,7 +114,7 @@ typedef struct {
 void emc_annotate_summary_close(emc_annotate_summary *summary); /* NULL is fine */
 
 /*
- * Does the whole work. *out is NULL on failure and nothing stands under the output names.
+ * Does the whole work. *out is NULL on failure and nothing new stands under the output names.
  *
  * Result columns, in this order (empty, or null in JSONL, where there is nothing to say):
  *   cell_id
@@ -128,7 +136,10 @@ void emc_annotate_summary_close(emc_annotate_summary *summary); /* NULL is fine 
  * file. EMC_ERR_CONFIG: too few known genes (see emc_gene_match), labels without a profile's or a
  * file's, two labels of the same tokens, a prompt whose fixed part is longer than the context.
  * EMC_ERR_USAGE: an output that would replace what is read, or the other output.
- * EMC_ERR_CANCELLED: *cancel was set. A cell that cannot be asked costs a status, never the run.
+ * EMC_ERR_CANCELLED: *cancel was set. EMC_ERR_LOST: the device failed while cells were annotated;
+ * the rows that were finished stand under the outputs' names with EMC_INCOMPLETE after them (on
+ * standard output, a pipe or a device they have been written). A cell that cannot be asked costs a
+ * status, never the run.
  */
 emc_status emc_annotate(emc_annotate_summary **out, const emc_annotate_options *options);
 

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/input.h"
 #include "cli/log.h"
 
 typedef struct {
@@ -33,6 +34,12 @@ static void on_log(void *context, const char *line)
     cli_log_info(context, line);
 }
 
+static void on_engine(void *context, const emc_model_info *model, const emc_memory_plan *plan)
+{
+    cli_log_device(context, model->device_name, model->device_reason);
+    cli_log_memory_plan(context, plan);
+}
+
 static bool parse(arguments *a, int argc, char **argv, cli_config **config, int *exit_code)
 {
     emc_annotate_options *run = &a->run;
@@ -42,6 +49,8 @@ static bool parse(arguments *a, int argc, char **argv, cli_config **config, int 
         {CLI_STRING, 'm', "model", "DIR", &a->model,
          "Qwen3 checkpoint folder, or a name in the local Hugging Face cache"},
         {CLI_STRING, 0, "adapter", "DIR", &run->model.adapter_dir, "PEFT LoRA adapter folder"},
+        {CLI_FLAG, 0, "merge-adapter", NULL, &run->model.merge_adapter,
+         "add the adapter to the weights at load (faster, rounds once more)"},
         {CLI_STRING, 'p', "profile", "NAME|FILE", &run->profile,
          "how the model is asked (default: embryo; emcell profile list)"},
         {CLI_STRING, 0, "labels", "FILE", &run->labels_path,
@@ -61,13 +70,16 @@ static bool parse(arguments *a, int argc, char **argv, cli_config **config, int 
         {CLI_STRING, 0, "probabilities", "FILE", &run->probabilities_path,
          "the probability of every label for every cell"},
         {CLI_HEADING, 0, "Engine", NULL, NULL, NULL},
-        {CLI_STRING, 0, "device", "auto|cpu", &a->device, "where the model runs (default: auto)"},
+        {CLI_STRING, 0, "device", "auto|cpu|cuda|cuda:N", &a->device,
+         "where the model runs (default: auto, the first usable GPU, else\nthe CPU)"},
         {CLI_COUNT, 't', "threads", "N", &run->model.n_threads,
          "CPU threads (default: one for each core)"},
         {CLI_STRING, 0, "dtype", "NAME", &a->dtype,
          "auto (default: the checkpoint's), bfloat16, float32"},
         {CLI_COUNT, 0, "max-num-batched-tokens", "N", &run->max_num_batched_tokens,
          "tokens of a step, a multiple of 128"},
+        {CLI_SHARE, 0, "gpu-memory-utilization", "SHARE", &run->gpu_memory_utilization,
+         "the part of a GPU's memory to use at most (0.9)"},
         {CLI_FLAG, 0, "no-enable-prefix-caching", NULL, &run->no_prefix_caching,
          "compute the common prefix again for every cell"},
         {CLI_HEADING, 0, "Messages", NULL, NULL, NULL},
@@ -114,6 +126,10 @@ static bool check(arguments *a)
     if (run->max_num_batched_tokens % 128 != 0 || run->max_num_batched_tokens > 1 << 20) {
         cli_usage("annotate", "--max-num-batched-tokens %d: wanted a multiple of 128 up to %d",
                   run->max_num_batched_tokens, 1 << 20);
+        return false;
+    }
+    if (run->model.merge_adapter && !run->model.adapter_dir) {
+        cli_usage("annotate", "--merge-adapter needs --adapter");
         return false;
     }
     if (!cli_choice("annotate", "dtype", a->dtype, dtypes, &dtype))
@@ -181,6 +197,11 @@ static void print_summary(cli_log *log, const arguments *a, const emc_annotate_s
              (long long)engine->n_steps, (long long)engine->n_rows, (long long)engine->n_readers,
              peak_megabytes());
     cli_log_info(log, line);
+    if (strcmp(summary->chosen, "{}") != 0) {
+        snprintf(line, sizeof line, "same bits: %s, products %016llx", summary->device_name,
+                 (unsigned long long)cli_hash(summary->chosen));
+        cli_log_info(log, line);
+    }
     for (int i = 0; i < EMC_N_CELL_STATUSES; i++) {
         if (summary->n_status[i] == 0)
             continue;
@@ -203,7 +224,7 @@ int cli_annotate(int argc, char **argv)
     static arguments a;
     emc_annotate_summary *summary = NULL;
     cli_config *config = NULL;
-    char *model_dir = NULL;
+    char *model_dir = NULL, *choices_path = NULL;
     cli_log log;
     emc_status status;
     int exit_code;
@@ -216,10 +237,14 @@ int cli_annotate(int argc, char **argv)
         goto done;
     }
     status = cli_model_dir(&model_dir, a.model);
+    if (status == EMC_OK)
+        status = cli_choices_path(&choices_path, a.device);
     if (status == EMC_OK) {
         a.run.model.model_dir = model_dir;
+        a.run.model.choices_path = choices_path;
         a.run.on_progress = on_progress;
         a.run.on_log = on_log;
+        a.run.on_engine = on_engine;
         a.run.context = &log;
         a.run.cancel = cli_catch_signals();
         status = emc_annotate(&summary, &a.run);
@@ -235,6 +260,7 @@ int cli_annotate(int argc, char **argv)
 
 done:
     emc_annotate_summary_close(summary);
+    free(choices_path);
     free(model_dir);
     cli_config_close(config);
     return exit_code;

@@ -6,6 +6,7 @@ extern "C" {
 #endif
 
 int cli_annotate(int argc, char **argv);
+int cli_bench(int argc, char **argv);
 int cli_doctor(int argc, char **argv);
 int cli_profile(int argc, char **argv);
 int cli_prompt(int argc, char **argv);

@@ -1,10 +1,13 @@
 #include "cli/common.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/text.h"
+#include "kernels/cuda.h"
 #include "loader/hub.h"
 
 bool cli_choice(const char *command, const char *option, const char *text, const char *const *names,
@@ -28,23 +31,6 @@ bool cli_choice(const char *command, const char *option, const char *text, const
     return false;
 }
 
-bool cli_input(const char *command, cli_input_arguments *input)
-{
-    /* In the order of the codes in emc_input_options. */
-    static const char *const transpose[] = {"auto", "no", "yes", NULL};
-    static const char *const duplicates[] = {"auto", "refuse", "sum", NULL};
-
-    if (!input->path) {
-        cli_usage(command, "--input is missing");
-        return false;
-    }
-    input->options.limit = input->limit;
-    return cli_choice(command, "transpose", input->transpose, transpose,
-                      &input->options.transpose) &&
-           cli_choice(command, "duplicate-genes", input->duplicate_genes, duplicates,
-                      &input->options.duplicate_genes);
-}
-
 emc_status cli_model_dir(char **out, const char *model)
 {
     const emc_hub_dirs dirs = {
@@ -55,6 +41,79 @@ emc_status cli_model_dir(char **out, const char *model)
     };
 
     return emc_hub_resolve(out, model, &dirs);
+}
+
+/* As the XDG base directory specification has it: only an absolute path counts. */
+static emc_status cache_folder(char **out)
+{
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    char *parent = NULL;
+    emc_status status;
+
+    *out = NULL;
+    if (cache && cache[0] == '/')
+        return emc_path_join(out, cache, "emcell");
+    if (!home || home[0] != '/')
+        return EMC_OK;
+    EMC_TRY(emc_path_join(&parent, home, ".cache"));
+    (void)mkdir(parent, 0700);
+    status = emc_path_join(out, parent, "emcell");
+    free(parent);
+    return status;
+}
+
+emc_status cli_choices_path(char **out, const char *device)
+{
+    emc_cuda_system system;
+    char *folder = NULL;
+    emc_status status;
+
+    *out = NULL;
+    if (device && strcmp(device, "cpu") == 0)
+        return EMC_OK;
+    emc_cuda_describe_system(&system);
+    if (system.n_gpus == 0)
+        return EMC_OK;
+    EMC_TRY(cache_folder(&folder));
+    if (!folder)
+        return EMC_OK;
+    (void)mkdir(folder, 0700);
+    status = emc_is_directory(folder) ? emc_path_join(out, folder, "cuda-products.json") : EMC_OK;
+    free(folder);
+    return status;
+}
+
+uint64_t cli_hash(const char *text)
+{
+    uint64_t hash = 0xCBF29CE484222325u;
+
+    for (const unsigned char *p = (const unsigned char *)text; *p; p++)
+        hash = (hash ^ *p) * 0x100000001B3u;
+    return hash;
+}
+
+void cli_log_device(cli_log *log, const char *device, const char *reason)
+{
+    char line[512];
+
+    snprintf(line, sizeof line, "device: %s%s%s", device, reason && *reason ? "; " : "",
+             reason ? reason : "");
+    cli_log_info(log, line);
+}
+
+void cli_log_memory_plan(cli_log *log, const emc_memory_plan *plan)
+{
+    char line[512];
+
+    if (plan->device_whole == 0)
+        return;
+    snprintf(line, sizeof line,
+             "GPU memory: weights %.2f GB, activations %.2f GB, steps %.2f GB, %d pages %.2f GB; "
+             "%.2f of %.2f GB were free",
+             1e-9 * (double)plan->weights, 1e-9 * (double)plan->activations,
+             1e-9 * (double)plan->steps, plan->n_pages, 1e-9 * (double)plan->pages,
+             1e-9 * (double)plan->device_free, 1e-9 * (double)plan->device_whole);
+    cli_log_info(log, line);
 }
 
 static volatile sig_atomic_t caught;

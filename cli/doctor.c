@@ -1,20 +1,80 @@
 /* emcell doctor: what this build and this machine offer. */
 #include <stdio.h>
+#include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include "annotate/about.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "kernels/cuda.h"
 #include "runtime/emcell.h"
+#ifndef EMCELL_ENGINE_ONLY
+#include "annotate/about.h"
+#endif
+
+static void print_libraries(void)
+{
+#ifndef EMCELL_ENGINE_ONLY
+    emc_library_version library;
+
+    for (int i = 0; emc_about_library(i, &library); i++)
+        printf("%s %s: %s\n", library.name, library.version, library.what);
+#else
+    printf("this build has the engine alone: bench and doctor\n");
+#endif
+}
+
+/* "13.0" of CUDA's 13000. */
+static void print_version(int version)
+{
+    printf("%d.%d", version / 1000, version % 1000 / 10);
+}
+
+static void print_gpus(int n)
+{
+    for (int i = 0; i < n; i++) {
+        emc_cuda_gpu gpu;
+
+        if (emc_cuda_describe_gpu(i, &gpu) != EMC_OK) {
+            printf("GPU cuda:%d: %s\n", i, emc_message());
+            continue;
+        }
+        printf("GPU cuda:%d: %s, %.1f GB, %d SMs, compute capability %d.%d: %s\n", i, gpu.name,
+               1e-9 * (double)gpu.memory, gpu.n_sms, gpu.compute_capability / 10,
+               gpu.compute_capability % 10,
+               gpu.usable ? "usable" : "not usable: the build has no code for it");
+    }
+}
+
+static void print_cuda(void)
+{
+    emc_cuda_system system;
+
+    emc_cuda_describe_system(&system);
+    if (system.needed_version == 0) {
+        printf("CUDA: not in this build (configure with -DEMCELL_CUDA=ON)\n");
+        return;
+    }
+    printf("CUDA: code for %s; %s\n", emc_cuda_architectures(), system.libraries);
+    printf("CUDA driver: ");
+    if (system.driver_version > 0)
+        print_version(system.driver_version);
+    else
+        printf("none");
+    printf(", needed is one for CUDA ");
+    print_version(system.needed_version);
+    printf(" or later%s%s\n",
+           system.n_gpus > 0 ? "" : "; no GPU: ", system.n_gpus > 0 ? "" : system.why_not);
+    print_gpus(system.n_gpus);
+}
 
 int cli_doctor(int argc, char **argv)
 {
     cli_config *config = NULL;
-    emc_library_version library;
     emc_device_info device;
     struct utsname machine;
     int exit_code;
+    char automatic[32] = "";
     const cli_spec spec = {
         .name = "doctor",
         .usage = "",
@@ -26,11 +86,17 @@ int cli_doctor(int argc, char **argv)
         if (uname(&machine) == 0)
             printf("system: %s %s %s, %ld cores\n", machine.sysname, machine.release,
                    machine.machine, sysconf(_SC_NPROCESSORS_ONLN));
-        for (int i = 0; emc_device_list(i, &device); i++)
+        for (int i = 0; emc_device_list(i, &device); i++) {
             printf("device %s: %s%s\n", device.name,
                    device.present ? "" : "absent: ", device.description);
-        for (int i = 0; emc_about_library(i, &library); i++)
-            printf("%s %s: %s\n", library.name, library.version, library.what);
+            /* The first GPU comes before the CPU. */
+            if (device.present && (!automatic[0] || strcmp(automatic, "cpu") == 0))
+                snprintf(automatic, sizeof automatic, "%s", device.name);
+        }
+        print_cuda();
+        printf("--device auto runs on %s\n",
+               automatic[0] ? automatic : "nothing: no device can be used");
+        print_libraries();
         exit_code = fflush(stdout) == 0 ? 0 : 74;
     }
     cli_config_close(config);

@@ -12,10 +12,13 @@ static const struct {
     int (*run)(int argc, char **argv);
     const char *summary;
 } commands[] = {
+#ifndef EMCELL_ENGINE_ONLY
     {"annotate", cli_annotate, "name the cell type of every cell of a file"},
     {"prompt", cli_prompt, "print what the model is asked about a cell, without a model"},
     {"profile", cli_profile, "list, show and check profiles: how a model is asked"},
     {"tokenize", cli_tokenize, "text to token ids and back, JSONL in and out"},
+#endif
+    {"bench", cli_bench, "measure the engine with random prompts, without data or weights"},
     {"doctor", cli_doctor, "what this machine and this build offer"},
 };
 
@@ -30,7 +33,7 @@ static void print_help(FILE *stream)
                     "Exit codes: 0 done, 2 usage, 3 done but some cells failed, 65 bad input, "
                     "66 input missing,\n69 no such device or not enough of its memory, 70 our own "
                     "mistake, 71 no memory, 73 cannot create\nthe output, 74 read or write error, "
-                    "78 settings that do not fit, 130 and 143 "
+                    "75 the device failed underway, 78 settings that do not fit, 130 and 143 "
                     "interrupted.\n"
                     "For research use only; not for clinical use or the selection of embryos.\n");
 }

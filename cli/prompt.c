@@ -5,6 +5,7 @@
 
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/input.h"
 #include "cli/log.h"
 
 #define MAX_OBS_COLUMNS 32

@@ -1,9 +1,23 @@
 # The command as users meet it.
-if(EMCELL_ENGINE_ONLY)
-  return()
+if(NOT EMCELL_ENGINE_ONLY)
+  foreach(subject cli readme)
+    add_test(NAME test_${subject}
+      COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/${subject}_test.sh $<TARGET_FILE:emcell>
+        ${CMAKE_SOURCE_DIR})
+  endforeach()
 endif()
-foreach(subject cli readme)
-  add_test(NAME test_${subject}
-    COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/${subject}_test.sh $<TARGET_FILE:emcell>
+
+# The same command over the virtual GPU.
+if(EMCELL_VIRTUAL_GPU)
+  add_executable(emcell_virtual emcell_virtual.c)
+  target_link_libraries(emcell_virtual PRIVATE emc_cli emc_cuda_fast emc_flags)
+  target_include_directories(emcell_virtual PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+  add_test(NAME test_cli_virtual
+    COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/cli_virtual_test.sh $<TARGET_FILE:emcell_virtual>
       ${CMAKE_SOURCE_DIR})
-endforeach()
+endif()
+
+# What `emcell bench` counts, beside counts made by hand.
+emt_add_test(NAME test_bench_cost SOURCES test_bench_cost.c ${CMAKE_SOURCE_DIR}/cli/bench_cost.c
+  LINKS emc_runtime emc_base)
+target_include_directories(test_bench_cost PRIVATE ${CMAKE_BINARY_DIR}/include/cli)

@@ -43,7 +43,7 @@ expect 2 'usage: emcell COMMAND' "$emcell"
 expect 0 'usage: emcell COMMAND' "$emcell" --help
 expect 0 '^emcell [0-9]+\.[0-9]+\.[0-9]+$' "$emcell" --version
 expect_line 2 'no command "anotate"' "$emcell" anotate
-for command in annotate prompt profile tokenize doctor; do
+for command in annotate bench prompt profile tokenize doctor; do
     expect 0 "usage: emcell $command" "$emcell" "$command" --help
     check test ! -s err.txt
     expect_line 2 'unknown option --no-such-thing' "$emcell" "$command" --no-such-thing
@@ -68,6 +68,9 @@ expect_line 2 'not full or generate' annotate --output o.csv --answer best
 expect_line 2 'not auto, float32 or bfloat16' annotate --output o.csv --dtype int8
 expect_line 2 'not text or json' annotate --output o.csv --log-format xml
 
+expect_line 2 'merge-adapter needs --adapter' annotate --output o.csv --merge-adapter
+expect_line 2 'no device is called "tpu"' annotate --output o.csv --device tpu
+
 # Profiles.
 expect 0 '^embryo ' "$emcell" profile list
 expect 0 '"messages"' "$emcell" profile show embryo
@@ -86,7 +89,7 @@ expect_line 65 'cut\.h5ad' "$emcell" annotate -q --input cut.h5ad --model "$mode
 expect_line 66 'org/none' "$emcell" annotate -q --input "$cells" --model org/none --output o.csv
 mkdir empty_model
 expect_line '6[56]' 'empty_model' "$emcell" annotate -q --input "$cells" --model empty_model --output o.csv
-expect_line 69 'device' annotate --output o.csv --device cuda
+expect_line 69 'device' annotate --output o.csv --device cuda:9999
 check test ! -e o.csv
 
 # Output.
@@ -184,6 +187,39 @@ check test "$(wc -l <out.txt)" = 2
 expect_line 66 'no_such_cell' "$emcell" prompt -q --input "$cells" --cell no_such_cell
 
 expect 0 'HDF5' "$emcell" doctor
+check grep -q '^--device auto runs on ' out.txt
+
+# The bench: data on standard output alone, a row for each combination.
+bench() { "$emcell" bench --model "$model" --cells 4 --warm-up 2 "$@"; }
+small=(--device cpu --prefix 20 --suffix 30 --labels 5)
+expect 0 '' bench --quiet --device cpu --prefix 0,10 --suffix 30 --max-num-batched-tokens 128,256 \
+    --labels 5 --format csv
+check test ! -s err.txt
+check test "$(wc -l <out.txt)" = 5
+check test "$(sed 's/"[^"]*"/x/g' out.txt | awk -F , '{ print NF }' | sort -u | wc -l)" = 1
+check test "$(sed 's/"[^"]*"/x/g' out.txt | cut -d , -f 3-6 | tail -n 1)" = 10,30,5,256
+expect 0 '^\| 20 \| 30 \| 5 \|' bench "${small[@]}"
+check grep -q '^device: cpu' err.txt
+expect 0 '^{"model": ' bench --quiet --format json --repetitions 2 "${small[@]}"
+check grep -qE '"seconds": \[[0-9.e-]+, [0-9.e-]+\]' out.txt
+expect_line 2 'say --model DIR or --random SIZE' "$emcell" bench
+expect_line 2 'say --model DIR or --random SIZE' "$emcell" bench --model "$model" --random 0.6b
+expect_line '2|78' '9b' "$emcell" bench -q --random 9b
+for value in '' , 1, ,1 0 -1 x 1.5 '1 2'; do
+    expect 2 'suffix' "$emcell" bench --model "$model" --suffix "$value"
+done
+expect_line 2 'multiples of 128' "$emcell" bench --model "$model" --max-num-batched-tokens 128,100
+expect_line 2 'more than 16 values' "$emcell" bench --model "$model" --suffix "$(seq -s, 17)"
+expect_line 2 'not md, csv or json' "$emcell" bench --model "$model" --format xml
+expect_line 78 'takes 4096 in all' bench -q --device cpu --suffix 100000
+expect_line 78 'labels 5000: the model has' bench -q --device cpu --labels 5000
+"$emcell" bench --model "$model" --device cpu --cells 100000 >out.txt 2>err.txt &
+pid=$!
+sleep 1
+kill -INT $pid
+wait $pid
+check test $? = 130
+check test ! -s out.txt
 
 echo "cli: $((checks - failures)) passed, $failures failed"
 [ $failures = 0 ]

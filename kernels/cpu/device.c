@@ -12,7 +12,7 @@
 #define ALIGNMENT 64
 
 /* 8 % fewer CPU seconds than 512 and 30 % fewer than 128 on a 0.6B model; more gain nothing
- * (bench_engine). */
+ * (emcell bench). */
 #define STEP_ROWS 1024
 
 void cpu_fill_base(emc_ops *ops);

@@ -1,0 +1,52 @@
+#pragma once
+/* The options on the input, which annotate and prompt have in common. */
+
+#include "annotate/run.h"
+#include "cli/options.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What the options on the input are parsed into, before cli_input makes sense of it. */
+typedef struct {
+    const char *path, *transpose, *duplicate_genes;
+    emc_input_options options;
+    int limit;
+} cli_input_arguments;
+
+/* Rows of an option table about which cells and genes are read. */
+/* clang-format off */
+#define CLI_INPUT_OPTIONS(input)                                                                   \
+    {CLI_HEADING, 0, "Input", NULL, NULL, NULL},                                                   \
+    {CLI_STRING, 'i', "input", "FILE", &(input).path,                                              \
+     ".h5ad, or a table .csv .tsv .txt (.gz)"},                                                    \
+    {CLI_STRING, 0, "layer", "NAME", &(input).options.layer,                                       \
+     "X (default), raw, or a layer's name: counts or log-normalised values"},                      \
+    {CLI_STRING, 0, "gene-symbols", "COLUMN", &(input).options.gene_symbols,                       \
+     "column of var with the gene symbols (default: the index, or\n"                               \
+     "feature_name and the like where the index holds Ensembl ids)"},                              \
+    {CLI_STRING, 0, "duplicate-genes", "auto|refuse|sum", &(input).duplicate_genes,                \
+     "genes of the same name (auto: added up when the names come from a\n"                         \
+     "column, refused in the index)"},                                                             \
+    {CLI_STRING, 0, "transpose", "auto|yes|no", &(input).transpose,                                \
+     "tables: yes when genes are in rows (default: auto)"},                                        \
+    {CLI_FLAG, 0, "keep-gene-names", NULL, &(input).options.keep_gene_names,                       \
+     "do not rename previous symbols to current ones (T to TBXT)"},                                \
+    {CLI_STRING, 0, "medians", "FILE", &(input).options.medians_path,                              \
+     "divide each gene by its median before ranking (TSV: gene, median)"},                         \
+    {CLI_COUNT, 'n', "n-genes", "N", &(input).options.n_genes,                                     \
+     "genes in a cell's sentence (default: the profile's)"},                                       \
+    {CLI_COUNT, 0, "min-genes", "N", &(input).options.min_genes,                                   \
+     "fewer expressed genes give status too_few_genes"},                                           \
+    {CLI_SHARE, 0, "min-gene-match", "SHARE", &(input).options.min_gene_match,                    \
+     "stop when fewer of the names are human gene symbols (0.5)"},                                 \
+    {CLI_COUNT, 0, "limit", "N", &(input).limit, "only the first N cells"}
+/* clang-format on */
+
+/* Checks the arguments and finishes input->options; false after printing what is wrong. */
+bool cli_input(const char *command, cli_input_arguments *input);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,126 @@
+#!/usr/bin/env bash
+# The command on a GPU: what it says, what it gives, and what it leaves when the GPU fails. The GPU
+# is the virtual one.
+# usage: cli_virtual_test.sh EMCELL_VIRTUAL SOURCE_FOLDER
+set -u
+emcell=$(realpath "$1")
+source=$(realpath "$2")
+cells=$source/demo/cells.h5ad
+model=$source/demo/model
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+export XDG_CACHE_HOME=$work/cache
+mkdir cache
+checks=0 failures=0
+
+fail() { echo "FAILED: $*"; failures=$((failures + 1)); }
+# expect CODE PATTERN COMMAND...: the exit code, and a line of either stream that matches.
+expect() {
+    local code=$1 pattern=$2 got
+    shift 2
+    "$@" >out.txt 2>err.txt
+    got=$?
+    checks=$((checks + 1))
+    [ $got = "$code" ] || fail "exit $got, wanted $code: $* ($(tail -n 1 err.txt))"
+    [ -z "$pattern" ] || cat out.txt err.txt | grep -qE -- "$pattern" || {
+        fail "no line matches \"$pattern\": $*"
+        head -n 5 err.txt
+    }
+}
+check() {
+    checks=$((checks + 1))
+    "$@" || fail "$*"
+}
+annotate() {
+    "$emcell" annotate --input "$cells" --model "$model" --n-genes 40 --max-num-batched-tokens 256 \
+        --limit 3 "$@"
+}
+
+# What there is.
+expect 0 '^device cuda:0: ' "$emcell" doctor
+check grep -qE '^GPU cuda:0: .* SMs, compute capability [0-9.]+: usable' out.txt
+check grep -qE '^CUDA driver: [0-9.]+, needed is one for CUDA [0-9.]+ or later$' out.txt
+check grep -q '^--device auto runs on cuda:0$' out.txt
+expect 0 'needed is one for CUDA .*; no GPU: ' env EMT_VG_DEVICES=0 "$emcell" doctor
+check grep -q '^--device auto runs on cpu$' out.txt
+expect 0 '^CUDA driver: 11\.4, ' env EMT_VG_DRIVER=11040 "$emcell" doctor
+
+# The same labels as on the CPU, where more than rounding lies between the first two.
+expect 0 '' annotate --quiet --device cpu --output cpu.csv
+expect 0 'device: cuda:0' annotate --device cuda --output cuda.csv
+check grep -qE '^GPU memory: weights .* were free$' err.txt
+check grep -qE '^same bits: cuda:0, products [0-9a-f]{16}$' err.txt
+check test "$(wc -l <cuda.csv)" = 4
+compared=$(awk -F , 'NR == FNR { label[$1] = $2; margin[$1] = $6; next }
+    FNR > 1 && margin[$1] > 0.05 { n++; if (label[$1] != $2) { print "other: " $0 > "/dev/stderr" } }
+    END { print n + 0 }' cpu.csv cuda.csv 2>differ.txt)
+check test ! -s differ.txt
+check test "$compared" -gt 0
+expect 0 'device: cuda:0; auto' annotate --output auto.csv
+check cmp -s auto.csv cuda.csv
+# What was chosen by measuring is remembered, and gives the same bytes.
+check ls cache/emcell/cuda-products.json
+expect 0 '' annotate --quiet --device cuda:0 --output again.csv
+check cmp -s again.csv cuda.csv
+check test ! -s err.txt
+
+# Devices that are not there.
+expect 69 'cuda:7' annotate --device cuda:7 --output o.csv
+expect 69 'no GPU|no CUDA' env EMT_VG_DEVICES=0 "$emcell" annotate --input "$cells" --model "$model" \
+    --device cuda --output o.csv
+expect 69 'driver' env EMT_VG_DRIVER=11040 "$emcell" annotate --input "$cells" --model "$model" \
+    --device cuda --output o.csv
+for value in gpu cuda: cuda:x cuda:-1 CPU; do
+    expect '2' "$value" annotate --device "$value" --output o.csv
+done
+expect 0 'device: cpu; auto' env EMT_VG_DEVICES=0 "$emcell" annotate --input "$cells" \
+    --model "$model" --limit 1 --output cpu_auto.csv
+expect 2 'merge-adapter needs --adapter' annotate --merge-adapter --output o.csv
+
+# Too little memory: nothing is left, and an option that helps is named.
+export EMT_VG_MEMORY=8000000
+expect 69 'max-num-batched-tokens|gpu-memory-utilization|memory' annotate --device cuda --output o.csv
+unset EMT_VG_MEMORY
+expect 69 'gpu-memory-utilization' annotate --device cuda --gpu-memory-utilization 0.0001 --output o.csv
+check sh -c '! ls o.csv* 2>/dev/null'
+
+# The GPU is lost in the middle: what was finished stays. Launches are counted on a whole run, one
+# cell a step.
+lost() {
+    env EMT_VG_LOST_AFTER="$1" "$emcell" annotate --input "$cells" --model "$model" --n-genes 40 \
+        --max-num-batched-tokens 128 --limit 8 --device cuda --output "$2"
+}
+lost 100000000 whole.csv >/dev/null 2>&1
+check test "$(wc -l <whole.csv)" = 9
+low=0 high=20000 found=0
+for _ in $(seq 15); do
+    middle=$(((low + high) / 2))
+    rm -f lost.csv*
+    lost $middle lost.csv >out.txt 2>err.txt
+    code=$?
+    if [ $code = 75 ]; then found=1; break; fi
+    if [ $code = 0 ]; then high=$middle; else low=$middle; fi
+done
+check test $found = 1
+check grep -qE 'the first [1-7] of 8 cells are in lost\.csv\.incomplete$' err.txt
+check test ! -e lost.csv
+rows=$(wc -l <lost.csv.incomplete)
+check test "$rows" -gt 1
+check cmp -s <(head -n "$rows" whole.csv) lost.csv.incomplete
+
+# The bench.
+bench() {
+    "$emcell" bench --model "$model" --device cuda --prefix 10 --suffix 30 --labels 3 --cells 4 \
+        --warm-up 2 --repetitions 2 --max-num-batched-tokens 128,256 "$@"
+}
+expect 0 '' bench --format csv --quiet
+check test "$(wc -l <out.txt)" = 3
+check test ! -s err.txt
+expect 0 '^\| attention ' bench
+check grep -q '^| linear ' out.txt
+expect 0 '"operations": \[' bench --format json --quiet
+expect 69 'no GPU|no CUDA' env EMT_VG_DEVICES=0 "$emcell" bench --model "$model" --device cuda
+
+echo "cli on the virtual GPU: $((checks - failures)) passed, $failures failed"
+[ $failures = 0 ]
