@@ -191,6 +191,11 @@ vg_options vg_defaults(void)
     return read_environment();
 }
 
+bool vg_is_checking(void)
+{
+    return CHECK;
+}
+
 void vg_set(const vg_options *o)
 {
     Call call;

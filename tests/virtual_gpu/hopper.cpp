@@ -171,9 +171,10 @@ void issue_wgmma(void *const args[32], unsigned)
             memcpy(acc.v, h->d, (size_t)h->n / 2 * sizeof(float));
         memset(h->d, POISON, (size_t)h->n / 2 * sizeof(float));
     }
-    if (flip_early())
-        run_product(w, p);
     products[w].push_back(p);
+    if (flip_early()) // in order: each adds to what those before it have left
+        for (Product &earlier : products[w])
+            run_product(w, earlier);
 }
 
 void commit_wgmma(void *const *, unsigned)
