@@ -26,27 +26,27 @@ typedef struct {
     int first, end;
 } share;
 
-/* sum[i] = sum_r b[r] a[r][i] */
-static void sum_block(float *sum, const float *a, size_t k, const float *b, int rank)
+/* row[i] = sum_r b[r] a[r][i]. Four ranks at a time: each value of the row is loaded and stored
+ * once for them. */
+static void sum_ranks(float *restrict row, const float *restrict a, size_t k, const float *b,
+                      int rank)
 {
-    float part[BLOCK] = {0};
+    int r = 0;
 
-    for (int r = 0; r < rank; r++)
-        for (int i = 0; i < BLOCK; i++)
-            part[i] += b[r] * a[(size_t)r * k + i];
-    memcpy(sum, part, sizeof part);
+    memset(row, 0, k * sizeof *row);
+    for (; r + 4 <= rank; r += 4, a += 4 * k) {
+        const float b0 = b[r], b1 = b[r + 1], b2 = b[r + 2], b3 = b[r + 3];
+
+        for (size_t i = 0; i < k; i++)
+            row[i] += (b0 * a[i] + b1 * a[k + i]) + (b2 * a[2 * k + i] + b3 * a[3 * k + i]);
+    }
+    for (; r < rank; r++, a += k)
+        for (size_t i = 0; i < k; i++)
+            row[i] += b[r] * a[i];
 }
 
-static void sum_rest(float *sum, const float *a, size_t k, const float *b, int rank, size_t n)
-{
-    memset(sum, 0, n * sizeof *sum);
-    for (int r = 0; r < rank; r++)
-        for (size_t i = 0; i < n; i++)
-            sum[i] += b[r] * a[(size_t)r * k + i];
-}
-
-/* The weight's values at their own width: a file promises no alignment. */
-static void add_weight(float *row, const char *bytes, emc_dtype dtype, size_t n)
+/* A file promises no alignment. */
+static void add_weight(float *restrict row, const char *bytes, emc_dtype dtype, size_t n)
 {
     float values[BLOCK];
     uint16_t halves[BLOCK];
@@ -54,7 +54,7 @@ static void add_weight(float *row, const char *bytes, emc_dtype dtype, size_t n)
     for (size_t at = 0; at < n; at += BLOCK) {
         const size_t count = n - at < BLOCK ? n - at : BLOCK;
 
-        if (dtype == EMC_BF16 && count == BLOCK) {
+        if (dtype == EMC_BF16 && count == BLOCK) { /* nearly all: with a loop of known length */
             memcpy(halves, bytes + at * sizeof *halves, sizeof halves);
             for (int i = 0; i < BLOCK; i++)
                 values[i] = emc_bf16_to_f32(halves[i]);
@@ -69,24 +69,39 @@ static void add_weight(float *row, const char *bytes, emc_dtype dtype, size_t n)
 static void update_row(const emc_update *u, float *row, int j)
 {
     const size_t k = u->weight->dims[1];
-    const float *b = u->b + (size_t)j * u->b_stride;
     const char *weight = u->weight->data;
-    size_t i = 0;
 
-    for (; i + BLOCK <= k; i += BLOCK)
-        sum_block(row + i, u->a + i, k, b, u->rank);
-    sum_rest(row + i, u->a + i, k, b, u->rank, k - i);
+    sum_ranks(row, u->a, k, u->b + (size_t)j * u->b_stride, u->rank);
     add_weight(row, weight + (size_t)j * k * emc_dtype_bytes(u->weight->dtype), u->weight->dtype,
                k);
 }
 
 static float norm(const float *row, size_t k)
 {
-    double sum = 0;
+    double part[8] = {0}, sum = 0;
+    size_t at = 0;
 
-    for (size_t i = 0; i < k; i++)
-        sum += (double)row[i] * row[i];
+    for (; at + 8 <= k; at += 8)
+        for (int i = 0; i < 8; i++)
+            part[i] += (double)row[at + i] * row[at + i];
+    for (; at < k; at++)
+        sum += (double)row[at] * row[at];
+    for (int i = 0; i < 8; i++)
+        sum += part[i];
     return (float)sqrt(sum);
+}
+
+static void store_row(char *out, emc_dtype dtype, const float *restrict row, float scale, size_t k)
+{
+    uint16_t *restrict halves = (uint16_t *)out;
+    float *restrict floats = (float *)out;
+
+    if (dtype == EMC_BF16)
+        for (size_t i = 0; i < k; i++)
+            halves[i] = emc_f32_to_bf16(scale * row[i]);
+    else
+        for (size_t i = 0; i < k; i++)
+            floats[i] = scale * row[i];
 }
 
 static void *run_share(void *arg)
@@ -99,12 +114,9 @@ static void *run_share(void *arg)
         update_row(u, s->row, j);
         if (s->norms)
             s->norms[j] = norm(s->row, k);
-        if (!s->out)
-            continue;
-        if (u->row_scale)
-            for (size_t i = 0; i < k; i++)
-                s->row[i] *= u->row_scale[j];
-        emc_from_f32(s->out + (size_t)j * k * emc_dtype_bytes(s->dtype), s->dtype, s->row, k);
+        if (s->out)
+            store_row(s->out + (size_t)j * k * emc_dtype_bytes(s->dtype), s->dtype, s->row,
+                      u->row_scale ? u->row_scale[j] : 1, k);
     }
     return NULL;
 }

@@ -18,8 +18,8 @@ typedef struct {
     int rank;
 } emc_update;
 
-/* The whole of it in `out`, [n, k] in F32 or BF16: one rounding from f32. A row's bits do not
- * depend on n_threads >= 1. EMC_ERR_NOMEM. */
+/* The whole of it in `out`, [n, k] in F32 or BF16, aligned as such: one rounding from f32. A row's
+ * bits do not depend on n_threads >= 1. EMC_ERR_NOMEM. */
 emc_status emc_update_merge(const emc_update *update, void *out, emc_dtype dtype, int n_threads);
 
 /* norms[j] = 2-norm of row j, row_scale left out; summed in double. */

@@ -41,115 +41,115 @@ static int set_up(void **state)
 
 /* --- The choice --------------------------------------------------------------------------- */
 
+static const struct {
+    int n_gpus;
+    bool usable[FAKE_GPUS];
+    const char *device;
+    emc_dtype_choice dtype;
+    emc_status status;
+    const char *name; /* or a part of the message */
+    const char *reason;
+    int gpu;
+} choices[] = {
+    {0, {0}, "cpu", EMC_DTYPE_AUTO, EMC_OK, "cpu", "", -1},
+    {2, {1, 1}, "cpu", EMC_DTYPE_AUTO, EMC_OK, "cpu", "", -1},
+    {2, {1, 1}, "cpu", EMC_DTYPE_FLOAT32, EMC_OK, "cpu", "", -1},
+    {1, {1}, "cuda", EMC_DTYPE_AUTO, EMC_OK, "cuda:0", "", 0},
+    {2, {1, 1}, "cuda:0", EMC_DTYPE_AUTO, EMC_OK, "cuda:0", "", 0},
+    {2, {1, 1}, "cuda:1", EMC_DTYPE_BFLOAT16, EMC_OK, "cuda:1", "", 1},
+    {1, {1}, "auto", EMC_DTYPE_AUTO, EMC_OK, "cuda:0", "auto: cuda:0 (Fake A)", 0},
+    {1, {1}, NULL, EMC_DTYPE_AUTO, EMC_OK, "cuda:0", "auto: cuda:0 (Fake A)", 0},
+    {3, {0, 0, 1}, "auto", EMC_DTYPE_AUTO, EMC_OK, "cuda:2", "auto: cuda:2 (Fake C)", 2},
+    {0,
+     {0},
+     "auto",
+     EMC_DTYPE_AUTO,
+     EMC_OK,
+     "cpu",
+     "auto: no GPU was found (the driver is too old)",
+     -1},
+    {2,
+     {0, 0},
+     "auto",
+     EMC_DTYPE_AUTO,
+     EMC_OK,
+     "cpu",
+     "auto: no usable GPU (Fake A has compute capability 7.5, this build is for sm_80, "
+     "sm_90a)",
+     -1},
+    {1,
+     {1},
+     "auto",
+     EMC_DTYPE_FLOAT32,
+     EMC_OK,
+     "cpu",
+     "auto: cpu (float32 was asked for, GPUs compute in bfloat16)",
+     -1},
+    {1,
+     {1},
+     "cuda",
+     EMC_DTYPE_FLOAT32,
+     EMC_ERR_USAGE,
+     "device cuda:0: GPUs compute in bfloat16; leave the dtype to auto, or take the device cpu "
+     "for float32",
+     "",
+     0},
+    {0,
+     {0},
+     "cuda",
+     EMC_DTYPE_AUTO,
+     EMC_ERR_DEVICE,
+     "device cuda: no GPU was found (the driver is too old)",
+     "",
+     0},
+    {1,
+     {1},
+     "cuda:1",
+     EMC_DTYPE_AUTO,
+     EMC_ERR_DEVICE,
+     "device cuda:1: the last of 1 GPU here is cuda:0",
+     "",
+     0},
+    {2,
+     {1, 1},
+     "cuda:9999",
+     EMC_DTYPE_AUTO,
+     EMC_ERR_DEVICE,
+     "device cuda:9999: the last of 2 GPUs here is cuda:1",
+     "",
+     0},
+    {1,
+     {1},
+     "gpu",
+     EMC_DTYPE_AUTO,
+     EMC_ERR_USAGE,
+     "no device is called \"gpu\": take cpu, cuda, cuda:N for GPU number N, or auto",
+     "",
+     0},
+    {1, {1}, "cuda:", EMC_DTYPE_AUTO, EMC_ERR_USAGE, "no device is called \"cuda:\"", "", 0},
+    {1, {1}, "cuda:-1", EMC_DTYPE_AUTO, EMC_ERR_USAGE, "called \"cuda:-1\"", "", 0},
+    {1, {1}, "cuda:0x", EMC_DTYPE_AUTO, EMC_ERR_USAGE, "called \"cuda:0x\"", "", 0},
+    {1, {1}, "cuda:00000", EMC_DTYPE_AUTO, EMC_ERR_USAGE, "called \"cuda:00000\"", "", 0},
+    {1, {1}, "", EMC_DTYPE_AUTO, EMC_ERR_USAGE, "no device is called \"\"", "", 0},
+};
+
 static void devices_are_chosen(void **state)
 {
-    static const struct {
-        int n_gpus;
-        bool usable[FAKE_GPUS];
-        const char *device;
-        emc_dtype_choice dtype;
-        emc_status status;
-        const char *name; /* or a part of the message */
-        const char *reason;
-        int gpu;
-    } cases[] = {
-        {0, {0}, "cpu", EMC_DTYPE_AUTO, EMC_OK, "cpu", "", -1},
-        {2, {1, 1}, "cpu", EMC_DTYPE_AUTO, EMC_OK, "cpu", "", -1},
-        {2, {1, 1}, "cpu", EMC_DTYPE_FLOAT32, EMC_OK, "cpu", "", -1},
-        {1, {1}, "cuda", EMC_DTYPE_AUTO, EMC_OK, "cuda:0", "", 0},
-        {2, {1, 1}, "cuda:0", EMC_DTYPE_AUTO, EMC_OK, "cuda:0", "", 0},
-        {2, {1, 1}, "cuda:1", EMC_DTYPE_BFLOAT16, EMC_OK, "cuda:1", "", 1},
-        {1, {1}, "auto", EMC_DTYPE_AUTO, EMC_OK, "cuda:0", "auto: cuda:0 (Fake A)", 0},
-        {1, {1}, NULL, EMC_DTYPE_AUTO, EMC_OK, "cuda:0", "auto: cuda:0 (Fake A)", 0},
-        {3, {0, 0, 1}, "auto", EMC_DTYPE_AUTO, EMC_OK, "cuda:2", "auto: cuda:2 (Fake C)", 2},
-        {0,
-         {0},
-         "auto",
-         EMC_DTYPE_AUTO,
-         EMC_OK,
-         "cpu",
-         "auto: no GPU was found (the driver is too old)",
-         -1},
-        {2,
-         {0, 0},
-         "auto",
-         EMC_DTYPE_AUTO,
-         EMC_OK,
-         "cpu",
-         "auto: no usable GPU (Fake A has compute capability 7.5, this build is for sm_80, "
-         "sm_90a)",
-         -1},
-        {1,
-         {1},
-         "auto",
-         EMC_DTYPE_FLOAT32,
-         EMC_OK,
-         "cpu",
-         "auto: cpu (float32 was asked for, GPUs compute in bfloat16)",
-         -1},
-        {1,
-         {1},
-         "cuda",
-         EMC_DTYPE_FLOAT32,
-         EMC_ERR_USAGE,
-         "device cuda:0: GPUs compute in bfloat16; leave the dtype to auto, or take the device cpu "
-         "for float32",
-         "",
-         0},
-        {0,
-         {0},
-         "cuda",
-         EMC_DTYPE_AUTO,
-         EMC_ERR_DEVICE,
-         "device cuda: no GPU was found (the driver is too old)",
-         "",
-         0},
-        {1,
-         {1},
-         "cuda:1",
-         EMC_DTYPE_AUTO,
-         EMC_ERR_DEVICE,
-         "device cuda:1: the last of 1 GPU here is cuda:0",
-         "",
-         0},
-        {2,
-         {1, 1},
-         "cuda:9999",
-         EMC_DTYPE_AUTO,
-         EMC_ERR_DEVICE,
-         "device cuda:9999: the last of 2 GPUs here is cuda:1",
-         "",
-         0},
-        {1,
-         {1},
-         "gpu",
-         EMC_DTYPE_AUTO,
-         EMC_ERR_USAGE,
-         "no device is called \"gpu\": take cpu, cuda, cuda:N for GPU number N, or auto",
-         "",
-         0},
-        {1, {1}, "cuda:", EMC_DTYPE_AUTO, EMC_ERR_USAGE, "no device is called \"cuda:\"", "", 0},
-        {1, {1}, "cuda:-1", EMC_DTYPE_AUTO, EMC_ERR_USAGE, "called \"cuda:-1\"", "", 0},
-        {1, {1}, "cuda:0x", EMC_DTYPE_AUTO, EMC_ERR_USAGE, "called \"cuda:0x\"", "", 0},
-        {1, {1}, "cuda:00000", EMC_DTYPE_AUTO, EMC_ERR_USAGE, "called \"cuda:00000\"", "", 0},
-        {1, {1}, "", EMC_DTYPE_AUTO, EMC_ERR_USAGE, "no device is called \"\"", "", 0},
-    };
-
     (void)state;
-    for (size_t i = 0; i < EMC_COUNT(cases); i++) {
-        const emc_model_options options = {.device = cases[i].device, .dtype = cases[i].dtype};
+    for (size_t i = 0; i < EMC_COUNT(choices); i++) {
+        const emc_model_options options = {.device = choices[i].device, .dtype = choices[i].dtype};
         emc_device_choice choice;
 
-        fake.n_gpus = cases[i].n_gpus;
-        memcpy(fake.usable, cases[i].usable, sizeof fake.usable);
-        if (cases[i].status != EMC_OK) {
-            EMT_FAILS(cases[i].status, cases[i].name, emc_device_choose(&choice, &options));
+        fake.n_gpus = choices[i].n_gpus;
+        memcpy(fake.usable, choices[i].usable, sizeof fake.usable);
+        if (choices[i].status != EMC_OK) {
+            EMT_FAILS(choices[i].status, choices[i].name, emc_device_choose(&choice, &options));
             continue;
         }
         EMT_OK(emc_device_choose(&choice, &options));
-        assert_string_equal(choice.name, cases[i].name);
-        assert_string_equal(choice.reason, cases[i].reason);
-        assert_int_equal(choice.gpu, cases[i].gpu);
+        assert_string_equal(choice.name, choices[i].name);
+        assert_string_equal(choice.reason, choices[i].reason);
+        assert_int_equal(choice.gpu, choices[i].gpu);
     }
 }
 
