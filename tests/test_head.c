@@ -1,4 +1,4 @@
-/* head on every device: log-sum-exp, best id and wanted logits, with and without all logits. */
+/* head on every device: log-sum-exp, best ids and wanted logits, with and without all logits. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,22 +12,29 @@ typedef struct {
     double scale; /* of the weights */
     int rank;
     int n_wanted; /* a row; row r has (n_wanted + r) % (n_wanted + 1) of them */
+    int n_top;
     bool all;
     const char *reaches;
 } head_case;
 
 static const head_case cases[] = {
-    {1, 1, 1, 1, EMC_BF16, 1, 0, 1, true, "the smallest vocabulary"},
-    {3, 32, 64, 64, EMC_BF16, 1, 0, 5, true, "one block"},
-    {3, 32, 63, 60, EMC_BF16, 1, 0, 5, true, "just under a block, with padding ids"},
-    {3, 32, 65, 64, EMC_BF16, 1, 0, 5, true, "just over a block"},
-    {4, 32, 2048, 2000, EMC_BF16, 1, 0, 9, false, "one slab"},
-    {4, 32, 2049, 2049, EMC_BF16, 1, 0, 9, true, "just over a slab, the last id in use"},
-    {130, 40, 4500, 4400, EMC_F32, 1, 0, 20, true, "several slabs and tiles, copies"},
-    {5, 64, 300, 299, EMC_BF16, 1, 4, 7, true, "a low-rank update"},
-    {5, 64, 3000, 3000, EMC_BF16, 12, 0, 7, true, "one id has nearly all the weight"},
-    {1060, 32, 130, 100, EMC_BF16, 1, 0, 2, false, "a second round"},
-    {3, 1024, 5000, 4990, EMC_BF16, 0.1, 0, 40, false, "width of the 0.6B model"},
+    {1, 1, 1, 1, EMC_BF16, 1, 0, 1, 1, true, "the smallest vocabulary"},
+    {3, 32, 64, 64, EMC_BF16, 1, 0, 5, 2, true, "one block"},
+    {3, 32, 63, 60, EMC_BF16, 1, 0, 5, 32, true, "just under a block, with padding ids"},
+    {3, 32, 65, 64, EMC_BF16, 1, 0, 5, 1, true, "just over a block"},
+    {4, 32, 2048, 2000, EMC_BF16, 1, 0, 9, 5, false, "one slab"},
+    {4, 32, 2049, 2049, EMC_BF16, 1, 0, 9, 5, true, "just over a slab, the last id in use"},
+    {130, 40, 4500, 4400, EMC_F32, 1, 0, 20, 3, true, "several slabs and tiles, copies"},
+    {5, 64, 300, 299, EMC_BF16, 1, 4, 7, 4, true, "a low-rank update"},
+    {5, 64, 3000, 3000, EMC_BF16, 12, 0, 7, 1, true, "one id has nearly all the weight"},
+    {1060, 32, 130, 100, EMC_BF16, 1, 0, 2, 1, false, "a second round"},
+    {3, 1024, 5000, 4990, EMC_BF16, 0.1, 0, 40, 8, false, "width of the 0.6B model"},
+    {2, 8, 20, 7, EMC_BF16, 1, 0, 3, 9, true, "fewer ids than are asked for"},
+    {3, 16, 8191, 8191, EMC_BF16, 1, 0, 9, 32, true, "just under a GPU's slab"},
+    {3, 16, 8192, 8192, EMC_BF16, 1, 0, 9, 1, true, "a GPU's slab"},
+    {3, 16, 8193, 8193, EMC_BF16, 1, 0, 9, 32, true, "just over it: the last id has its own"},
+    {4, 8, 16500, 16400, EMC_BF16, 1, 65, 30, 7, true, "a low-rank update over a GPU's slabs"},
+    {2, 8, 151936, 151669, EMC_BF16, 1, 0, 30, 4, false, "vocabulary of the models"},
 };
 
 typedef struct {
@@ -36,10 +43,16 @@ typedef struct {
     emc_lora *lora;
     ref_lora ref;
     double *a, *b;
-    emt_buf x, wanted_begin, wanted, logits, log_sum, best, all;
+    emt_buf x, wanted_begin, wanted, logits, log_sum, best, best_logits, all;
     int32_t *begin, *id;
     emc_head_args args;
 } step;
+
+/* A device that computes in bf16 may keep an update in it. */
+static float in_bf16(double x)
+{
+    return emc_bf16_to_f32(emc_f32_to_bf16((float)x));
+}
 
 static void open_update(emc_device *dev, step *s, const head_case *c, uint64_t *seed)
 {
@@ -49,9 +62,9 @@ static void open_update(emc_device *dev, step *s, const head_case *c, uint64_t *
     s->a = calloc(n_a + 1, sizeof *s->a);
     s->b = calloc(n_b + 1, sizeof *s->b);
     for (size_t i = 0; i < n_a; i++)
-        s->a[i] = a[i] = (float)(0.2 * emt_normal(seed));
+        s->a[i] = a[i] = in_bf16(0.2 * emt_normal(seed));
     for (size_t i = 0; i < n_b; i++)
-        s->b[i] = b[i] = (float)(0.2 * emt_normal(seed));
+        s->b[i] = b[i] = in_bf16(0.2 * emt_normal(seed));
     s->ref = (ref_lora){.a = s->a, .b = s->b, .rank = c->rank};
     const emc_lora_spec spec = {.a = a, .b = b, .rank = c->rank, .n = c->vocab, .k = c->k};
     if (c->rank > 0)
@@ -83,7 +96,8 @@ static step make_step(emc_device *dev, const head_case *c)
     s.wanted = emt_ints(dev, s.id, n_wanted);
     s.logits = emt_f32_poison(dev, n_wanted);
     s.log_sum = emt_f32_poison(dev, rows);
-    s.best = emt_f32_poison(dev, rows);
+    s.best = emt_f32_poison(dev, rows * (size_t)c->n_top);
+    s.best_logits = emt_f32_poison(dev, rows * (size_t)c->n_top);
     s.all = emt_f32_poison(dev, c->all ? rows * (size_t)c->vocab : 1);
     s.args = (emc_head_args){.x = s.x.d,
                              .w = s.w,
@@ -93,7 +107,8 @@ static step make_step(emc_device *dev, const head_case *c)
                              .wanted_logits = s.logits.d,
                              .log_sum = s.log_sum.d,
                              .top_ids = s.best.d,
-                             .n_top = 1,
+                             .top_logits = s.best_logits.d,
+                             .n_top = c->n_top,
                              .all_logits = c->all ? s.all.d : NULL,
                              .rows = c->rows,
                              .n_ids = c->n_ids};
@@ -105,6 +120,7 @@ static void fetch_step(step *s)
     emt_fetch(&s->logits);
     emt_fetch(&s->log_sum);
     emt_fetch(&s->best);
+    emt_fetch(&s->best_logits);
     emt_fetch(&s->all);
 }
 
@@ -119,6 +135,7 @@ static void free_step(emc_device *dev, step *s)
     emt_free(&s->logits);
     emt_free(&s->log_sum);
     emt_free(&s->best);
+    emt_free(&s->best_logits);
     emt_free(&s->all);
     free(s->begin);
     free(s->id);
@@ -126,11 +143,53 @@ static void free_step(emc_device *dev, step *s)
     free(s->b);
 }
 
+/* The n_top largest of n logits, the lowest id first on a tie; -1 where there are no more. */
+static void ref_top(int *ids, int n_top, const double *logits, int n)
+{
+    for (int t = 0; t < n_top; t++) {
+        ids[t] = -1;
+        for (int j = 0; j < n; j++) {
+            bool better = !isnan(logits[j]) && (ids[t] < 0 || logits[j] > logits[ids[t]]);
+            for (int u = 0; u < t; u++)
+                better = better && ids[u] != j;
+            ids[t] = better ? j : ids[t];
+        }
+    }
+}
+
+/* Ids as exact logits have them, or others that are as good within what logits may be off. */
+static void check_top(const head_case *c, const step *s, int r, const double *want,
+                      const double *tol, double worst)
+{
+    int ids[EMC_MAX_TOP];
+
+    ref_top(ids, c->n_top, want, c->n_ids);
+    for (int t = 0; t < c->n_top; t++) {
+        const size_t at = (size_t)(r * c->n_top + t);
+        const int got = emt_int(&s->best, at);
+        if (ids[t] < 0) {
+            assert_int_equal(got, -1);
+            continue;
+        }
+        assert_in_range(got, 0, c->n_ids - 1);
+        if (!(fabs(want[got] - want[ids[t]]) <= 2 * worst))
+            fail_msg("%s: best %d of row %d is %d (%.9g), wanted %d (%.9g)", c->reaches, t, r, got,
+                     want[got], ids[t], want[ids[t]]);
+        if (!(fabs(s->best_logits.value[at] - want[got]) <= tol[got]))
+            fail_msg("%s: best logit %d of row %d is %.9g, wanted %.9g", c->reaches, t, r,
+                     s->best_logits.value[at], want[got]);
+    }
+    if (!c->all) /* of the device's own logits they are known to the last id */
+        return;
+    ref_top(ids, c->n_top, s->all.value + (size_t)r * (size_t)c->vocab, c->n_ids);
+    for (int t = 0; t < c->n_top; t++)
+        assert_int_equal(emt_int(&s->best, (size_t)(r * c->n_top + t)), ids[t]);
+}
+
 static void check_row(const head_case *c, const step *s, int r, const double *want,
                       const double *tol)
 {
     double worst = 0;
-    int best = 0;
 
     for (int j = 0; j < c->vocab; j++)
         worst = fmax(worst, tol[j]);
@@ -145,13 +204,26 @@ static void check_row(const head_case *c, const step *s, int r, const double *wa
         if (!(fabs(s->logits.value[i] - want[s->id[i]]) <= tol[s->id[i]]))
             fail_msg("%s: wanted logit %d of row %d is %.9g, wanted %.9g", c->reaches,
                      i - s->begin[r], r, s->logits.value[i], want[s->id[i]]);
-    for (int j = 1; j < c->n_ids; j++)
-        best = want[j] > want[best] ? j : best;
-    const int got = emt_int(&s->best, (size_t)r);
-    assert_in_range(got, 0, c->n_ids - 1);
-    if (!(want[got] >= want[best] - 2 * worst))
-        fail_msg("%s: best[%d] is %d (%.9g), wanted %d (%.9g)", c->reaches, r, got, want[got], best,
-                 want[best]);
+    check_top(c, s, r, want, tol, worst);
+}
+
+/* What each logit may be off by: as in test_linear, and one rounding to f32. */
+static void find_tolerance(const emc_device *dev, const head_case *c, const step *s,
+                           const double *want, double *tol)
+{
+    const size_t n = (size_t)c->rows * (size_t)c->vocab;
+    double *plain = calloc(n, sizeof *plain), *size = calloc(n, sizeof *size);
+
+    if (c->rank > 0)
+        ref_linear(plain, size, s->x.value, s->part.value, 0, c->vocab, c->k, NULL, NULL, c->rows);
+    for (size_t i = 0; i < n; i++) {
+        /* x A^T may have been rounded to T on the way. */
+        const double update = c->rank > 0 ? emt_rounding(dev) * (tol[i] - size[i]) : 0.0;
+        tol[i] = tol[i] * 4.0 * 0x1p-24 * (2.0 + sqrt(c->k + c->rank)) + 0x1p-24 * fabs(want[i]) +
+                 update;
+    }
+    free(plain);
+    free(size);
 }
 
 static void run_case(emc_device *dev, const head_case *c)
@@ -162,8 +234,8 @@ static void run_case(emc_device *dev, const head_case *c)
 
     ref_linear(want, tol, s.x.value, s.part.value, 0, c->vocab, c->k, c->rank ? &s.ref : NULL, NULL,
                c->rows);
-    for (size_t i = 0; i < n; i++) /* as in test_linear, and one rounding to f32 */
-        tol[i] = tol[i] * 4.0 * 0x1p-24 * (2.0 + sqrt(c->k + c->rank)) + 0x1p-24 * fabs(want[i]);
+    find_tolerance(dev, c, &s, want, tol);
+    EMT_OK(dev->ops->prepare_head(dev, &s.args));
     EMT_OK(dev->ops->head(dev, &s.args));
     fetch_step(&s);
     for (int r = 0; r < c->rows; r++)
@@ -188,52 +260,99 @@ static void test_numbers(void **state)
     emt_each_device(on_device);
 }
 
-/* Equal logits: the lowest id in use, in one block, over blocks and over slabs. */
+/* A vocabulary of which a few ids have the logit 1 and the rest 0, one row, no wanted logits. */
+enum { TIE_VOCAB = 16500, TIE_K = 32, TIE_IDS = 4 };
+
+static void run_ties(emc_device *dev, const int *ids, int n_ids, float of_first, int n_top,
+                     emt_buf *log_sum, emt_buf *best)
+{
+    float *w = calloc((size_t)TIE_VOCAB * TIE_K, sizeof *w);
+    double ones[TIE_K];
+    const int32_t begin[2] = {0, 0};
+    emc_matrix *matrix;
+
+    for (int k = 0; k < TIE_K; k++)
+        ones[k] = 1;
+    for (int t = TIE_IDS - 1; t >= 0; t--)
+        w[ids[t] * TIE_K] = t == 0 ? of_first : 1;
+    const emc_matrix_part part = {w, EMC_F32, TIE_VOCAB};
+    EMT_OK(dev->ops->matrix_open(dev, &matrix, &part, 1, TIE_K));
+    emt_buf x = emt_values(dev, ones, TIE_K), d_begin = emt_ints(dev, begin, 2);
+    *log_sum = emt_f32_poison(dev, 1);
+    *best = emt_f32_poison(dev, (size_t)n_top);
+    const emc_head_args args = {.x = x.d,
+                                .w = matrix,
+                                .wanted_begin = d_begin.d,
+                                .log_sum = log_sum->d,
+                                .top_ids = best->d,
+                                .n_top = n_top,
+                                .rows = 1,
+                                .n_ids = n_ids};
+    EMT_OK(dev->ops->head(dev, &args));
+    emt_fetch(log_sum);
+    emt_fetch(best);
+    dev->ops->matrix_close(dev, matrix);
+    emt_free(&x);
+    emt_free(&d_begin);
+    free(w);
+}
+
+/* Equal logits: the lowest ids in use, in one block, over blocks and over slabs. */
 static void ties(emc_device *dev)
 {
-    enum { VOCAB = 4200, K = 32 };
     static const struct {
-        int ids[3], n_ids, best;
+        int ids[TIE_IDS], n_ids, n_top, best[6];
     } tie_cases[] = {
-        {{5, 6, 7}, VOCAB, 5},
-        {{60, 64, 128}, VOCAB, 60},
-        {{2047, 2048, 4100}, VOCAB, 2047},
-        {{4199, 4150, 100}, VOCAB, 100},
-        {{3000, 3001, 3002}, 3001, 3000},
-        {{4000, 4001, 4002}, 3500, 0}, /* all beyond n_ids: the rest ties at 0 */
+        {{7, 6, 5, 5}, TIE_VOCAB, 6, {5, 6, 7, 0, 1, 2}},
+        {{60, 64, 128, 3}, TIE_VOCAB, 5, {3, 60, 64, 128, 0}},
+        {{2047, 2048, 4100, 4100}, TIE_VOCAB, 1, {2047}},
+        {{4199, 4150, 100, 100}, TIE_VOCAB, 3, {100, 4150, 4199}},
+        {{8192, 8191, 16384, 16383}, TIE_VOCAB, 6, {8191, 8192, 16383, 16384, 0, 1}},
+        {{16499, 8200, 4, 9000}, TIE_VOCAB, 2, {4, 8200}},
+        {{3000, 3001, 3002, 3003}, 3001, 2, {3000, 0}},
+        {{4000, 4001, 4002, 4003}, 3500, 2, {0, 1}}, /* all beyond n_ids: the rest ties at 0 */
+        {{16300, 5, 3, 4}, 4, 5, {3, 0, 1, 2, -1}},
     };
     for (size_t i = 0; i < EMC_COUNT(tie_cases); i++) {
-        float *w = calloc(VOCAB * K, sizeof *w);
-        double ones[K];
-        const int32_t begin[2] = {0, 0};
-        emc_matrix *matrix;
+        emt_buf log_sum, best;
 
-        for (int k = 0; k < K; k++)
-            ones[k] = 1;
-        for (int t = 0; t < 3; t++)
-            w[tie_cases[i].ids[t] * K] = 1;
-        const emc_matrix_part part = {w, EMC_F32, VOCAB};
-        EMT_OK(dev->ops->matrix_open(dev, &matrix, &part, 1, K));
-        emt_buf x = emt_values(dev, ones, K), d_begin = emt_ints(dev, begin, 2);
-        emt_buf log_sum = emt_f32_poison(dev, 1), best = emt_f32_poison(dev, 1);
-        const emc_head_args args = {.x = x.d,
-                                    .w = matrix,
-                                    .wanted_begin = d_begin.d,
-                                    .log_sum = log_sum.d,
-                                    .top_ids = best.d,
-                                    .n_top = 1,
-                                    .rows = 1,
-                                    .n_ids = tie_cases[i].n_ids};
-        EMT_OK(dev->ops->head(dev, &args));
-        emt_fetch(&best);
-        assert_int_equal(emt_int(&best, 0), tie_cases[i].best);
-        dev->ops->matrix_close(dev, matrix);
-        emt_free(&x);
-        emt_free(&d_begin);
+        run_ties(dev, tie_cases[i].ids, tie_cases[i].n_ids, 1.0f, tie_cases[i].n_top, &log_sum,
+                 &best);
+        for (int t = 0; t < tie_cases[i].n_top; t++)
+            assert_int_equal(emt_int(&best, (size_t)t), tie_cases[i].best[t]);
         emt_free(&log_sum);
         emt_free(&best);
-        free(w);
     }
+}
+
+/* A NaN is never among the best, and shows in log_sum. */
+static void odd_logits(emc_device *dev)
+{
+    static const int ids[2][TIE_IDS] = {{1, 9000, 9001, 9002}, {9001, 2, 9000, 16400}};
+    emt_buf log_sum, best;
+
+    for (int i = 0; i < 2; i++) {
+        run_ties(dev, ids[i], TIE_VOCAB, NAN, 4, &log_sum, &best);
+        assert_true(isnan(log_sum.value[0]));
+        assert_int_equal(emt_int(&best, 0), i == 0 ? 9000 : 2);
+        assert_int_equal(emt_int(&best, 1), i == 0 ? 9001 : 9000);
+        assert_int_equal(emt_int(&best, 2), i == 0 ? 9002 : 16400);
+        assert_int_equal(emt_int(&best, 3), 0);
+        emt_free(&log_sum);
+        emt_free(&best);
+    }
+    run_ties(dev, ids[0], 2, NAN, 3, &log_sum, &best); /* one id is left, of two */
+    assert_int_equal(emt_int(&best, 0), 0);
+    assert_int_equal(emt_int(&best, 1), -1);
+    assert_int_equal(emt_int(&best, 2), -1);
+    emt_free(&log_sum);
+    emt_free(&best);
+}
+
+static void test_odd_logits(void **state)
+{
+    (void)state;
+    emt_each_device(odd_logits);
 }
 
 static void test_ties(void **state)
@@ -242,27 +361,32 @@ static void test_ties(void **state)
     emt_each_device(ties);
 }
 
-/* Rows from `from` on, alone: the same bytes. */
+/* Rows from `from` on, alone, in buffers with room for as many: the same bytes. */
 static void compare_rows(emc_device *dev, const head_case *c, const step *s, int from, int rows)
 {
     step some = *s;
     const int base = s->begin[from], n_wanted = s->begin[from + rows] - base;
+    const size_t k = (size_t)c->k, n_top = (size_t)c->n_top;
     int32_t *begin = calloc((size_t)rows + 1, sizeof *begin);
+    double *x = calloc((size_t)c->rows * k, sizeof *x);
 
     for (int r = 0; r <= rows; r++)
         begin[r] = s->begin[from + r] - base;
-    some.x = emt_values(dev, s->x.value + (size_t)from * (size_t)c->k, (size_t)(rows * c->k));
+    for (size_t i = 0; i < (size_t)c->rows * k; i++)
+        x[i] = i < (size_t)rows * k ? s->x.value[(size_t)from * k + i] : NAN;
+    some.x = emt_values(dev, x, (size_t)c->rows * k);
     some.wanted_begin = emt_ints(dev, begin, (size_t)rows + 1);
     some.wanted = emt_ints(dev, s->id + base, (size_t)n_wanted);
     some.logits = emt_f32_poison(dev, (size_t)n_wanted);
     some.log_sum = emt_f32_poison(dev, (size_t)rows);
-    some.best = emt_f32_poison(dev, (size_t)rows);
+    some.best = emt_f32_poison(dev, (size_t)rows * n_top);
     some.args.x = some.x.d;
     some.args.wanted_begin = some.wanted_begin.d;
     some.args.wanted = some.wanted.d;
     some.args.wanted_logits = some.logits.d;
     some.args.log_sum = some.log_sum.d;
     some.args.top_ids = some.best.d;
+    some.args.top_logits = NULL;
     some.args.all_logits = NULL;
     some.args.rows = rows;
     EMT_OK(dev->ops->head(dev, &some.args));
@@ -270,7 +394,7 @@ static void compare_rows(emc_device *dev, const head_case *c, const step *s, int
     emt_fetch(&some.log_sum);
     emt_fetch(&some.best);
     emt_same(c->reaches, &s->log_sum, (size_t)from, &some.log_sum, 0, (size_t)rows);
-    emt_same(c->reaches, &s->best, (size_t)from, &some.best, 0, (size_t)rows);
+    emt_same(c->reaches, &s->best, (size_t)from * n_top, &some.best, 0, (size_t)rows * n_top);
     emt_same(c->reaches, &s->logits, (size_t)base, &some.logits, 0, (size_t)n_wanted);
     emt_free(&some.x);
     emt_free(&some.wanted_begin);
@@ -279,6 +403,7 @@ static void compare_rows(emc_device *dev, const head_case *c, const step *s, int
     emt_free(&some.log_sum);
     emt_free(&some.best);
     free(begin);
+    free(x);
 }
 
 static void rows_alone(const emt_device_kind *kind, emc_dtype dtype)
@@ -289,6 +414,7 @@ static void rows_alone(const emt_device_kind *kind, emc_dtype dtype)
     for (int n_threads = 1; n_threads <= (kind->has_threads ? 3 : 1); n_threads++) {
         emc_device *dev = emt_open(kind, dtype, n_threads);
         step s = make_step(dev, c);
+        s.args.batch_rows = c->rows;
         EMT_OK(dev->ops->head(dev, &s.args));
         fetch_step(&s);
         for (int r = 0; r < c->rows; r += 13)
@@ -303,10 +429,25 @@ static void rows_alone(const emt_device_kind *kind, emc_dtype dtype)
     }
 }
 
+/* The same over several of a GPU's slabs, with an update. */
+static void rows_alone_in_slabs(emc_device *dev)
+{
+    const head_case *c = &cases[15];
+    step s = make_step(dev, c);
+
+    s.args.batch_rows = c->rows;
+    EMT_OK(dev->ops->head(dev, &s.args));
+    fetch_step(&s);
+    compare_rows(dev, c, &s, 0, 1);
+    compare_rows(dev, c, &s, 1, c->rows - 1);
+    free_step(dev, &s);
+}
+
 static void test_rows_alone(void **state)
 {
     (void)state;
     emt_each_kind(rows_alone);
+    emt_each_device(rows_alone_in_slabs);
 }
 
 static void limits(emc_device *dev)
@@ -324,6 +465,8 @@ static void limits(emc_device *dev)
     REFUSED("head:", args.w = NULL);
     REFUSED("n_ids=0 of a vocabulary of 64", args.n_ids = 0);
     REFUSED("n_ids=65", args.n_ids = 65);
+    REFUSED("n_top=0, need 1 to 32", args.n_top = 0);
+    REFUSED("n_top=33", args.n_top = 33);
     REFUSED("16-byte", args.x = (const char *)args.x + 2);
     REFUSED("missing", args.wanted_begin = NULL);
     REFUSED("missing", args.log_sum = NULL);
@@ -343,9 +486,8 @@ static void test_limits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_ties),
-        cmocka_unit_test(test_rows_alone),
+        cmocka_unit_test(test_numbers),    cmocka_unit_test(test_ties),
+        cmocka_unit_test(test_odd_logits), cmocka_unit_test(test_rows_alone),
         cmocka_unit_test(test_limits),
     };
 

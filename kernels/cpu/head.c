@@ -25,7 +25,7 @@ typedef struct {
 /* Joins exp-sums relative to two maxima. */
 static void join(cpu_head_part *into, float max, double sum)
 {
-    if (max == into->max) {
+    if (max == into->max || !(max > -INFINITY)) { /* without a maximum sum is 0 or NaN */
         into->sum += sum;
     } else if (max > into->max) {
         into->sum = into->sum * exp((double)into->max - (double)max) + sum;
@@ -71,7 +71,7 @@ static void take_row(cpu_head_part *part, const float *y, int id0, int n, int n_
     for (int width = 8; width > 0; width /= 2)
         for (int l = 0; l < width; l++)
             total[l] += total[l + width];
-    join(part, base, (double)total[0]);
+    join(part, max, (double)total[0]);
 }
 
 static void take_wanted(const job *j, const cpu_tile *tile, int r)
