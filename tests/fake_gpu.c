@@ -88,6 +88,7 @@ static emc_status fake_memory(emc_device *dev, size_t *n_free, size_t *n_whole)
 
 static emc_status fake_sync(emc_device *dev)
 {
+    EMC_TRY(taking("a copy"));
     for (int i = 0; i < MAX_COPIES; i++) {
         copy *c = &device.copies[i];
         char *to = c->data;

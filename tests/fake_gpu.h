@@ -14,7 +14,7 @@ typedef struct {
     const char *why_not;
     bool usable[FAKE_GPUS];
     size_t n_free, n_whole; /* what the device says of its memory */
-    int fail_at;            /* the n-th taking from now on fails; 0: none */
+    int fail_at;            /* the n-th taking or sync from now on fails; 0: none */
 
     /* What was seen. */
     int index;
