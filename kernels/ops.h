@@ -59,7 +59,8 @@ typedef struct {
 
 /*
  * y += (x A^T) B^T, then y *= column_scale, for y = x W^T before its one rounding. (A BF16 device
- * may also round x A^T, its product with B^T, and y before the scale, as PEFT does in bf16.)
+ * may also round a and b, x A^T, its product with B^T, with the residual in it unless there is a
+ * scale, and y before the scale, as PEFT does in bf16.)
  *
  *   a             f32 [rank, k]
  *   b             f32 [n, rank], the adapter's scale already in it

@@ -18,6 +18,7 @@ emt_add_virtual_test(NAME test_attention SOURCES test_attention.c ref/ref_attent
 emt_add_virtual_test(NAME test_gather_rows SOURCES test_gather_rows.c LINKS emt_device)
 emt_add_virtual_test(NAME test_rmsnorm SOURCES test_rmsnorm.c ref/ref_rows.c LINKS emt_device)
 emt_add_virtual_test(NAME test_rope_store SOURCES test_rope_store.c ref/ref_rows.c LINKS emt_device)
+emt_add_virtual_test(NAME test_linear SOURCES test_linear.c ref/ref_linear.c LINKS emt_device)
 emt_add_virtual_test(NAME test_swiglu SOURCES test_swiglu.c ref/ref_rows.c LINKS emt_device)
 
 if(EMC_HAS_CPU)

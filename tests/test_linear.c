@@ -57,6 +57,18 @@ static const linear_case cases[] = {
     {20, 1024, {256}, {EMC_BF16}, 0, 0, 8, 0, 0, 0, 0, "width of the 0.6B model"},
     {9, 3072, {128}, {EMC_BF16}, 0, 0, 0, 0, 1, 0, 0, "ffn of the 0.6B model"},
     {3, 12288, {64}, {EMC_BF16}, 0, 0, 0, 0, 0, 0, 0, "ffn of the 8B model"},
+    {9, 64, {72}, {EMC_BF16}, 0, 0, 4, 1, 0, 0, 0, "scaled, no residual"},
+};
+
+/* In tensors that have room for so many rows more. */
+static const struct {
+    linear_case c;
+    int rows;
+} spare_cases[] = {
+    {{5, 64, {72}, {EMC_BF16}, 0, 0, 0, 0, 0, 0, 0, "spare rows"}, 123},
+    {{1, 64, {72}, {EMC_BF16}, 0, 0, 0, 0, 1, 1, 0, "spare rows, residual in place"}, 255},
+    {{9, 64, {72}, {EMC_BF16}, 0, 0, 65, 0, 1, 0, 0, "spare rows, a rank to pad"}, 119},
+    {{9, 64, {72}, {EMC_BF16}, 8, 64, 64, 1, 1, 1, 0, "spare rows, scaled in place"}, 119},
 };
 
 typedef struct {
@@ -142,27 +154,57 @@ static void close_update(emc_device *dev, update *u)
     free(u->scale);
 }
 
-static void run_case(emc_device *dev, const linear_case *c)
+/* n_rows of `width` normal numbers, and after them spare rows of NaN. */
+static emt_buf with_spare_rows(emc_device *dev, size_t n, size_t n_spare, double scale,
+                               uint64_t *seed)
+{
+    double *value = calloc(n + n_spare, sizeof *value);
+
+    for (size_t i = 0; i < n + n_spare; i++)
+        value[i] = i < n ? scale * emt_normal(seed) : NAN;
+    emt_buf buf = emt_values(dev, value, n + n_spare);
+    free(value);
+    return buf;
+}
+
+/*
+ * A sum of m terms in f32, in any order, is off by at most m 2^-24 of the sum of their sizes;
+ * errors that do not conspire grow with sqrt(m), of which four times are allowed here. On top of
+ * that what a BF16 device that multiplies in bf16 alone may round beside the store
+ * (kernels/ops.h).
+ */
+static void set_tolerance(double *atol, const emc_device *dev, const linear_case *c, int n,
+                          const double *x, const double *w, const ref_lora *lora,
+                          const double *residual)
+{
+    const size_t n_out = (size_t)c->rows * (size_t)n;
+
+    for (size_t i = 0; i < n_out; i++)
+        atol[i] *= 4.0 * 0x1p-24 * (2.0 + sqrt((double)(c->k + c->rank)));
+    if (lora && strncmp(dev->description, "cuda", 4) == 0)
+        ref_add_lora_roundings(atol, 0x1p-8, x, w, c->first, n, c->k, lora, residual, c->rows);
+}
+
+static void run_case(emc_device *dev, const linear_case *c, int spare_rows)
 {
     uint64_t seed = 1;
     weights w = open_weights(dev, c, &seed);
     const int n = c->n ? c->n : w.n_rows;
-    const size_t n_out = (size_t)c->rows * (size_t)n;
+    const size_t n_out = (size_t)c->rows * (size_t)n, spare = (size_t)spare_rows;
     update u = {0};
-    emt_buf x = emt_normals(dev, (size_t)c->rows * (size_t)c->k, 1.0, &seed);
-    emt_buf residual = emt_normals(dev, n_out, 3.0, &seed);
-    emt_buf out = emt_poison(dev, n_out);
+    emt_buf x =
+        with_spare_rows(dev, (size_t)c->rows * (size_t)c->k, spare * (size_t)c->k, 1.0, &seed);
+    emt_buf residual = with_spare_rows(dev, n_out, spare * (size_t)n, 3.0, &seed);
+    emt_buf out = emt_poison(dev, n_out + spare * (size_t)n);
     double *want = calloc(n_out, sizeof *want), *atol = calloc(n_out, sizeof *atol);
     emt_buf *target = c->in_place ? &residual : &out;
+    const double *added = c->residual ? residual.value : NULL;
 
     if (c->rank > 0)
         u = open_update(dev, c, w.n_rows, &seed);
-    ref_linear(want, atol, x.value, w.value, c->first, n, c->k, c->rank ? &u.ref : NULL,
-               c->residual ? residual.value : NULL, c->rows);
-    /* A sum of m terms in f32, in any order, is off by at most m 2^-24 of the sum of their sizes;
-     * errors that do not conspire grow with sqrt(m), of which four times are allowed here. */
-    for (size_t i = 0; i < n_out; i++)
-        atol[i] *= 4.0 * 0x1p-24 * (2.0 + sqrt((double)(c->k + c->rank)));
+    ref_linear(want, atol, x.value, w.value, c->first, n, c->k, c->rank ? &u.ref : NULL, added,
+               c->rows);
+    set_tolerance(atol, dev, c, n, x.value, w.value, c->rank ? &u.ref : NULL, added);
     const emc_linear_args args = {.out = target->d,
                                   .x = x.d,
                                   .w = w.matrix,
@@ -170,11 +212,14 @@ static void run_case(emc_device *dev, const linear_case *c)
                                   .n = n,
                                   .lora = u.lora,
                                   .residual = c->residual ? residual.d : NULL,
-                                  .rows = c->rows};
+                                  .rows = c->rows,
+                                  .batch_rows = spare_rows ? c->rows + spare_rows : 0};
     EMT_OK(dev->ops->linear(dev, &args));
     emt_fetch(target);
     emt_fetch(&x);
-    emt_close(c->reaches, target, want, 1.01 * emt_rounding(dev), atol);
+    emt_buf used = *target;
+    used.n = n_out;
+    emt_close(c->reaches, &used, want, 1.01 * emt_rounding(dev), atol);
     if (u.lora)
         close_update(dev, &u);
     close_weights(dev, &w);
@@ -188,7 +233,9 @@ static void run_case(emc_device *dev, const linear_case *c)
 static void on_device(emc_device *dev)
 {
     for (size_t i = 0; i < EMC_COUNT(cases); i++)
-        run_case(dev, &cases[i]);
+        run_case(dev, &cases[i], 0);
+    for (size_t i = 0; i < EMC_COUNT(spare_cases); i++)
+        run_case(dev, &spare_cases[i].c, spare_cases[i].rows);
 }
 
 static void test_numbers(void **state)
@@ -207,17 +254,29 @@ static const linear_case bit_cases[] = {
     {140, 4096, {64}, {EMC_BF16}, 0, 0, 0, 0, 0, 0, 0, "8B width"},
 };
 
+/* Rows row0 to row0 + rows of x, in tensors with room for batch_rows: those beyond are NaN. */
 static emt_buf multiply(emc_device *dev, const weights *w, const update *u, const emt_buf *x, int k,
-                        int row0, int rows)
+                        int row0, int rows, int batch_rows)
 {
-    emt_buf out = emt_poison(dev, (size_t)rows * (size_t)w->n_rows);
-    emt_buf part = emt_values(dev, x->value + (size_t)row0 * (size_t)k, (size_t)rows * (size_t)k);
-    const emc_linear_args args = {
-        .out = out.d, .x = part.d, .w = w->matrix, .n = w->n_rows, .lora = u->lora, .rows = rows};
+    const size_t width = (size_t)k;
+    emt_buf out = emt_poison(dev, (size_t)batch_rows * (size_t)w->n_rows);
+    double *value = calloc((size_t)batch_rows * width, sizeof *value);
+
+    for (size_t i = 0; i < (size_t)batch_rows * width; i++)
+        value[i] = i < (size_t)rows * width ? x->value[(size_t)row0 * width + i] : NAN;
+    emt_buf part = emt_values(dev, value, (size_t)batch_rows * width);
+    const emc_linear_args args = {.out = out.d,
+                                  .x = part.d,
+                                  .w = w->matrix,
+                                  .n = w->n_rows,
+                                  .lora = u->lora,
+                                  .rows = rows,
+                                  .batch_rows = batch_rows};
 
     EMT_OK(dev->ops->linear(dev, &args));
     emt_fetch(&out);
     emt_free(&part);
+    free(value);
     return out;
 }
 
@@ -230,12 +289,12 @@ static void compare_rows(emc_device *dev, const linear_case *c, const weights *w
 
     for (size_t s = 0; s < EMC_COUNT(row0s); s++) {
         const int rows = c->rows - row0s[s];
-        emt_buf some = multiply(dev, w, u, x, c->k, row0s[s], rows);
+        emt_buf some = multiply(dev, w, u, x, c->k, row0s[s], rows, c->rows);
         emt_same(c->reaches, all, (size_t)row0s[s] * n, &some, 0, (size_t)rows * n);
         emt_free(&some);
     }
     for (int r = 0; r < c->rows; r += 37) {
-        emt_buf one = multiply(dev, w, u, x, c->k, r, 1);
+        emt_buf one = multiply(dev, w, u, x, c->k, r, 1, c->rows);
         emt_same(c->reaches, all, (size_t)r * n, &one, 0, n);
         emt_free(&one);
     }
@@ -253,7 +312,7 @@ static unsigned char *product_bytes(const emt_device_kind *kind, emc_dtype dtype
     if (c->rank)
         u = open_update(dev, c, w.n_rows, &seed);
     emt_buf x = emt_normals(dev, (size_t)c->rows * (size_t)c->k, 1.0, &seed);
-    emt_buf all = multiply(dev, &w, &u, &x, c->k, 0, c->rows);
+    emt_buf all = multiply(dev, &w, &u, &x, c->k, 0, c->rows, c->rows);
     if (n_threads < 3)
         compare_rows(dev, c, &w, &u, &x, &all);
     *n_bytes = all.n * all.size;
@@ -305,9 +364,9 @@ static void after_nan(emc_device *dev)
         weights w = open_weights(dev, &wide, &seed);
         update u = open_update(dev, &wide, w.n_rows, &seed);
         emt_buf x = emt_poison(dev, (size_t)wide.rows * (size_t)wide.k);
-        emt_buf out = multiply(dev, &w, &u, &x, wide.k, 0, wide.rows);
+        emt_buf out = multiply(dev, &w, &u, &x, wide.k, 0, wide.rows, wide.rows);
         assert_true(isnan(out.value[0]));
-        run_case(dev, &narrow[i]);
+        run_case(dev, &narrow[i], 0);
         emt_free(&x);
         emt_free(&out);
         close_update(dev, &u);

@@ -1,6 +1,7 @@
 /* How is a CUDA device opened, and what does it do beside computing: memory, copies, events. */
 #include "kernels/cuda/device.h"
 
+#include <cublasLt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,8 +9,45 @@
 
 #include "base/size.h"
 #include "kernels/cuda/gemm.h"
+#include "kernels/cuda/upload.h"
+
+/* Rows of a step for one SM: half a tile of 128. The products of a step are then whole waves of
+ * tiles, whatever their n, as long as that is a multiple of two tiles: step_rows / 128 times n /
+ * 128 tiles on 2 * step_rows / 128 SMs. On the 132 SMs of an H100 or H200 this gives 8448 rows,
+ * enough for the products to run at the library's full rate (docs/design.md). */
+#define ROWS_OF_SM 64
+
+/* Rows whose logits are read in a step: a prompt of a few hundred tokens ends on one of them. */
+#define READER_ROWS       512
+#define SMALL_READER_ROWS 128
+#define SMALL_STEP_ROWS   2048 /* up to here */
 
 /* --- Errors ------------------------------------------------------------------------------- */
+
+/* After these nothing runs on the device any more, until the process ends. */
+static bool is_lost(cudaError_t error)
+{
+    switch (error) {
+    case cudaErrorIllegalAddress:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorHardwareStackError:
+    case cudaErrorLaunchFailure:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorAssert:
+    case cudaErrorECCUncorrectable:
+    case cudaErrorNvlinkUncorrectable:
+    case cudaErrorDevicesUnavailable:
+    case cudaErrorContextIsDestroyed:
+    case cudaErrorExternalDevice:
+    case cudaErrorUnknown:
+        return true;
+    default:
+        return false;
+    }
+}
 
 emc_status cuda_check(cudaError_t error, const char *format, ...)
 {
@@ -18,13 +56,33 @@ emc_status cuda_check(cudaError_t error, const char *format, ...)
 
     if (error == cudaSuccess)
         return EMC_OK;
+    (void)cudaGetLastError(); /* else it would be told again by the next call */
     va_start(args, format);
-    vsnprintf(what, sizeof what, format, args);
+    (void)vsnprintf(what, sizeof what, format, args);
     va_end(args);
+    if (is_lost(error))
+        return emc_fail(EMC_ERR_DEVICE,
+                        "cuda: %s: %s; the GPU is lost to this process: what had been finished "
+                        "stays, start again for the rest",
+                        what, cudaGetErrorString(error));
     return emc_fail(EMC_ERR_DEVICE, "cuda: %s: %s", what, cudaGetErrorString(error));
 }
 
-cuda_device *cuda_use(emc_device *dev)
+emc_status cuda_check_library(const char *library, const char *words, const char *format, ...)
+{
+    const cudaError_t behind = cudaPeekAtLastError();
+    char what[192];
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(what, sizeof what, format, args);
+    va_end(args);
+    if (behind != cudaSuccess)
+        return cuda_check(behind, "%s: %s: %s", what, library, words);
+    return emc_fail(EMC_ERR_DEVICE, "cuda: %s: %s: %s", what, library, words);
+}
+
+cuda_device *cuda_current(emc_device *dev)
 {
     cuda_device *cuda = (cuda_device *)dev;
 
@@ -32,59 +90,76 @@ cuda_device *cuda_use(emc_device *dev)
     return cuda;
 }
 
+cuda_device *cuda_use(emc_device *dev)
+{
+    cuda_device *cuda = cuda_current(dev);
+
+    cuda_upload_join(cuda->upload);
+    return cuda;
+}
+
 /* --- Memory ------------------------------------------------------------------------------- */
 
-static emc_status take(cuda_device *cuda, void **out, size_t n_bytes, const char *what)
+emc_status cuda_take(cuda_device *cuda, void **out, size_t n_bytes, const char *what)
 {
+    size_t n_free = 0, n_whole = 0;
     cudaError_t error;
 
     *out = NULL;
     error = cudaMalloc(out, n_bytes > 0 ? n_bytes : 1);
-    if (error == cudaErrorMemoryAllocation) {
-        (void)cudaGetLastError(); /* not a lasting one */
-        return emc_fail(EMC_ERR_DEVICE, "cuda:%d: no memory for %s: %zu bytes", cuda->index, what,
-                        n_bytes);
-    }
-    return cuda_check(error, "memory for %s: %zu bytes", what, n_bytes);
+    if (error != cudaErrorMemoryAllocation)
+        return cuda_check(error, "memory for %s: %zu bytes", what, n_bytes);
+    *out = NULL;
+    (void)cudaGetLastError(); /* not a lasting one */
+    (void)cudaMemGetInfo(&n_free, &n_whole);
+    return emc_fail(EMC_ERR_DEVICE,
+                    "cuda:%d: no memory for %s: %zu bytes are wanted, %zu of the GPU's %zu are "
+                    "free",
+                    cuda->index, what, n_bytes, n_free, n_whole);
 }
 
 static emc_status device_alloc(emc_device *dev, void **out, size_t n_bytes, const char *what)
 {
-    cuda_device *cuda = cuda_use(dev);
+    cuda_device *cuda = cuda_current(dev);
+    emc_status status;
 
-    EMC_TRY(take(cuda, out, n_bytes, what));
-    return cuda_check(cudaMemsetAsync(*out, 0, n_bytes, cuda->stream), "zeros for %s: %zu bytes",
-                      what, n_bytes);
+    EMC_TRY(cuda_take(cuda, out, n_bytes, what));
+    status = cuda_check(cudaMemsetAsync(*out, 0, n_bytes > 0 ? n_bytes : 1, cuda->stream),
+                        "zeros for %s: %zu bytes", what, n_bytes);
+    if (status != EMC_OK) {
+        (void)cudaFree(*out);
+        *out = NULL;
+    }
+    return status;
 }
 
 static void device_release(emc_device *dev, void *memory)
 {
-    (void)cuda_use(dev);
+    (void)cuda_current(dev);
     (void)cudaFree(memory);
 }
 
 emc_status cuda_fit(cuda_device *cuda, cuda_scratch *scratch, size_t n_bytes, const char *what)
 {
-    void *larger;
-
     if (n_bytes <= scratch->n_bytes)
         return EMC_OK;
-    EMC_TRY(take(cuda, &larger, n_bytes, what));
+    /* First, since two of them may not fit. It waits for what uses it. */
     (void)cudaFree(scratch->d);
-    scratch->d = larger;
+    *scratch = (cuda_scratch){0};
+    EMC_TRY(cuda_take(cuda, &scratch->d, n_bytes, what));
     scratch->n_bytes = n_bytes;
     return EMC_OK;
 }
 
 static emc_status device_memory(emc_device *dev, size_t *n_free, size_t *n_whole)
 {
-    (void)cuda_use(dev);
+    (void)cuda_current(dev);
     return cuda_check(cudaMemGetInfo(n_free, n_whole), "free memory");
 }
 
 static emc_status device_alloc_host(emc_device *dev, void **out, size_t n_bytes, const char *what)
 {
-    (void)cuda_use(dev);
+    (void)cuda_current(dev);
     *out = NULL;
     EMC_TRY(cuda_check(cudaMallocHost(out, n_bytes > 0 ? n_bytes : 1),
                        "pinned host memory for %s: %zu bytes", what, n_bytes));
@@ -94,23 +169,29 @@ static emc_status device_alloc_host(emc_device *dev, void **out, size_t n_bytes,
 
 static void device_release_host(emc_device *dev, void *memory)
 {
-    (void)cuda_use(dev);
+    (void)cuda_current(dev);
     if (memory)
         (void)cudaFreeHost(memory);
 }
 
 /* --- Copies and events -------------------------------------------------------------------- */
 
-static emc_status device_sync(emc_device *dev)
+static emc_status wait_for_stream(emc_device *dev)
 {
-    cuda_device *cuda = cuda_use(dev);
+    cuda_device *cuda = cuda_current(dev);
 
     return cuda_check(cudaStreamSynchronize(cuda->stream), "waiting for the device");
 }
 
+static emc_status device_sync(emc_device *dev)
+{
+    EMC_TRY(cuda_upload_wait(cuda_current(dev)->upload));
+    return wait_for_stream(dev);
+}
+
 static emc_status device_upload_async(emc_device *dev, void *d_dst, const void *src, size_t n_bytes)
 {
-    cuda_device *cuda = cuda_use(dev);
+    cuda_device *cuda = cuda_current(dev);
 
     return cuda_check(cudaMemcpyAsync(d_dst, src, n_bytes, cudaMemcpyHostToDevice, cuda->stream),
                       "copy to the device: %zu bytes", n_bytes);
@@ -119,7 +200,7 @@ static emc_status device_upload_async(emc_device *dev, void *d_dst, const void *
 static emc_status device_download_async(emc_device *dev, void *dst, const void *d_src,
                                         size_t n_bytes)
 {
-    cuda_device *cuda = cuda_use(dev);
+    cuda_device *cuda = cuda_current(dev);
 
     return cuda_check(cudaMemcpyAsync(dst, d_src, n_bytes, cudaMemcpyDeviceToHost, cuda->stream),
                       "copy from the device: %zu bytes", n_bytes);
@@ -127,7 +208,7 @@ static emc_status device_download_async(emc_device *dev, void *dst, const void *
 
 static emc_status device_copy(emc_device *dev, void *d_dst, const void *d_src, size_t n_bytes)
 {
-    cuda_device *cuda = cuda_use(dev);
+    cuda_device *cuda = cuda_current(dev);
 
     return cuda_check(
         cudaMemcpyAsync(d_dst, d_src, n_bytes, cudaMemcpyDeviceToDevice, cuda->stream),
@@ -137,13 +218,13 @@ static emc_status device_copy(emc_device *dev, void *d_dst, const void *d_src, s
 static emc_status device_upload(emc_device *dev, void *d_dst, const void *src, size_t n_bytes)
 {
     EMC_TRY(device_upload_async(dev, d_dst, src, n_bytes));
-    return device_sync(dev);
+    return wait_for_stream(dev);
 }
 
 static emc_status device_download(emc_device *dev, void *dst, const void *d_src, size_t n_bytes)
 {
     EMC_TRY(device_download_async(dev, dst, d_src, n_bytes));
-    return device_sync(dev);
+    return wait_for_stream(dev);
 }
 
 struct emc_event {
@@ -154,7 +235,7 @@ static void event_close(emc_device *dev, emc_event *event)
 {
     if (!event)
         return;
-    (void)cuda_use(dev);
+    (void)cuda_current(dev);
     if (event->event)
         (void)cudaEventDestroy(event->event);
     free(event);
@@ -166,7 +247,7 @@ static emc_status event_open(emc_device *dev, emc_event **out)
     emc_status status;
 
     *out = NULL;
-    (void)cuda_use(dev);
+    (void)cuda_current(dev);
     EMC_TRY(emc_alloc(&event, 1, sizeof *event, "an event"));
     status = cuda_check(cudaEventCreate(&event->event), "an event");
     if (status != EMC_OK) {
@@ -179,20 +260,20 @@ static emc_status event_open(emc_device *dev, emc_event **out)
 
 static emc_status event_record(emc_device *dev, emc_event *event)
 {
-    cuda_device *cuda = cuda_use(dev);
+    cuda_device *cuda = cuda_current(dev);
 
     return cuda_check(cudaEventRecord(event->event, cuda->stream), "marking the queue");
 }
 
 static emc_status event_wait(emc_device *dev, emc_event *event)
 {
-    (void)cuda_use(dev);
+    (void)cuda_current(dev);
     return cuda_check(cudaEventSynchronize(event->event), "waiting for the device");
 }
 
 static emc_status event_ms(emc_device *dev, const emc_event *from, const emc_event *to, float *ms)
 {
-    (void)cuda_use(dev);
+    (void)cuda_current(dev);
     return cuda_check(cudaEventElapsedTime(ms, from->event, to->event), "time between events");
 }
 
@@ -209,9 +290,10 @@ static void device_close(emc_device *dev)
 
     if (!dev)
         return;
-    cuda = cuda_use(dev);
+    cuda = cuda_current(dev);
     if (cuda->stream)
         (void)cudaStreamSynchronize(cuda->stream);
+    cuda_upload_close(cuda->upload);
     cuda_gemm_close(cuda->gemm);
     (void)cudaFree(cuda->attention.d);
     (void)cudaFree(cuda->head.d);
@@ -259,21 +341,36 @@ static void fill_table(emc_ops *ops)
                      .chosen = device_chosen};
 }
 
-/* Whole waves of 128-row tiles on 132 SMs; see docs/design.md. */
-#define STEP_ROWS   8448
-#define READER_ROWS 512
+static void describe(cuda_device *cuda, const char *gpu)
+{
+    const size_t library = cublasLtGetVersion();
+    int driver = 0;
+
+    (void)cudaDriverGetVersion(&driver);
+    (void)snprintf(cuda->device.description, sizeof cuda->device.description,
+                   "cuda:%d, %.96s, %d SMs, CUDA %d.%d on a driver for %d.%d, cuBLASLt %zu.%zu.%zu",
+                   cuda->index, gpu, cuda->n_sms, CUDART_VERSION / 1000, CUDART_VERSION / 10 % 100,
+                   driver / 1000, driver / 10 % 100, library / 10000, library / 100 % 100,
+                   library % 100);
+}
 
 static emc_status open_parts(cuda_device *cuda, const emc_cuda_options *options)
 {
+    const int tile = EMC_PAGE_POSITIONS;
     struct cudaDeviceProp gpu;
 
-    EMC_TRY(cuda_check(cudaSetDevice(cuda->index), "GPU %d", cuda->index));
+    EMC_TRY(cuda_check_gpu(cuda->index));
+    EMC_TRY(cuda_check(cudaSetDevice(cuda->index), "GPU %d cannot be used", cuda->index));
     EMC_TRY(cuda_check(cudaGetDeviceProperties(&gpu, cuda->index), "GPU %d", cuda->index));
     cuda->n_sms = gpu.multiProcessorCount;
     cuda->compute_capability = gpu.major * 10 + gpu.minor;
-    snprintf(cuda->device.description, sizeof cuda->device.description, "cuda:%d, %.96s, %d SMs",
-             cuda->index, gpu.name, cuda->n_sms);
-    EMC_TRY(cuda_check(cudaStreamCreate(&cuda->stream), "a stream"));
+    cuda->device.step_rows = cuda_blocks(cuda->n_sms * ROWS_OF_SM, tile) * tile;
+    cuda->device.reader_rows =
+        cuda->device.step_rows > SMALL_STEP_ROWS ? READER_ROWS : SMALL_READER_ROWS;
+    describe(cuda, gpu.name);
+    EMC_TRY(
+        cuda_check(cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking), "a stream"));
+    EMC_TRY(cuda_upload_open(&cuda->upload, cuda));
     return cuda_gemm_open(&cuda->gemm, cuda, options);
 }
 
@@ -289,11 +386,7 @@ emc_status emc_cuda_open(emc_device **out, const emc_cuda_options *options)
     EMC_TRY(emc_alloc(&cuda, 1, sizeof *cuda, "the CUDA device"));
     fill_table(&cuda->ops);
     cuda->index = options->index;
-    cuda->device = (emc_device){.ops = &cuda->ops,
-                                .dtype = EMC_BF16,
-                                .step_rows = STEP_ROWS,
-                                .reader_rows = READER_ROWS,
-                                .copies_weights = true};
+    cuda->device = (emc_device){.ops = &cuda->ops, .dtype = EMC_BF16, .copies_weights = true};
     status = open_parts(cuda, options);
     if (status != EMC_OK) {
         device_close(&cuda->device);

@@ -63,6 +63,9 @@ cuda_device *cuda_use(emc_device *dev);
 /* The same without the weights: for what they have nothing to do with. */
 cuda_device *cuda_current(emc_device *dev);
 
+/* system.c: EMC_ERR_DEVICE with what is needed, where GPU `index` cannot be used. */
+emc_status cuda_check_gpu(int index);
+
 /* EMC_OK for cudaSuccess; else EMC_ERR_DEVICE, the message "cuda: ", what the format says
  * ("rmsnorm: rows=3 dim=8"), and CUDA's own words. */
 emc_status cuda_check(cudaError_t error, const char *format, ...)

@@ -1,0 +1,259 @@
+/* Which of the library's algorithms runs a product fastest?
+ *
+ * The library's heuristic proposes; those that cut the sum over k are refused; the others are timed
+ * by events on random numbers (power, and so the clock, depends on the values), in rounds that
+ * take every candidate once, so that a clock that drifts drifts for all of them. The least median
+ * wins, on a tie the one the heuristic put first. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/size.h"
+#include "kernels/cuda/gemm_plan.h"
+
+#define MAX_PROPOSALS  32
+#define MAX_CANDIDATES 12
+#define MAX_ROUNDS     7
+
+/* A time shorter than this is repeated within a round: events resolve about a microsecond. */
+#define LEAST_MS  0.2f
+#define MOST_RUNS 20
+
+/* No more rounds once a candidate has had this much on average. */
+#define ENOUGH_MS 40.0f
+
+/* Random values are made on the host and repeated on the device; a prime, so that rows differ. */
+#define N_RANDOM 524287
+
+typedef struct {
+    const cublasLtMatmulAlgo_t *algo;
+    float ms[MAX_ROUNDS]; /* of one run */
+    bool failed;
+} candidate;
+
+typedef struct {
+    cuda_gemm *gemm;
+    const char *name;
+    cuda_gemm_plan *plan;
+    char *memory; /* x, w, d */
+    size_t x_bytes, w_bytes, d_bytes;
+    cudaEvent_t from, to;
+    cublasLtMatmulHeuristicResult_t proposals[MAX_PROPOSALS];
+    candidate candidates[MAX_CANDIDATES];
+    int n_candidates;
+} measurement;
+
+/* --- What may be measured --------------------------------------------------------------------- */
+
+static cublasStatus_t set_preference(measurement *m, cublasLtMatmulPreferenceOpaque_t *preference)
+{
+    const uint32_t scheme = CUBLASLT_REDUCTION_SCHEME_NONE;
+    const uint64_t workspace = m->gemm->workspace_bytes;
+    const struct {
+        cublasLtMatmulPreferenceAttributes_t attribute;
+        const void *value;
+        size_t n_bytes;
+    } wanted[] = {
+        {CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &scheme, sizeof scheme},
+        {CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace},
+        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &m->plan->alignment_w, sizeof(uint32_t)},
+        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &m->plan->alignment_x, sizeof(uint32_t)},
+        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &m->plan->alignment_d, sizeof(uint32_t)},
+        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &m->plan->alignment_d, sizeof(uint32_t)},
+    };
+    cublasStatus_t status = cublasLtMatmulPreferenceInit(preference);
+
+    for (size_t i = 0; i < EMC_COUNT(wanted) && status == CUBLAS_STATUS_SUCCESS; i++)
+        status = cublasLtMatmulPreferenceSetAttribute(preference, wanted[i].attribute,
+                                                      wanted[i].value, wanted[i].n_bytes);
+    return status;
+}
+
+static emc_status find_candidates(measurement *m)
+{
+    const cuda_gemm_shape *s = &m->plan->choice.shape;
+    cublasLtMatmulPreferenceOpaque_t preference;
+    cuda_gemm_plan *p = m->plan;
+    int n_proposals = 0;
+    cublasStatus_t status;
+
+    memset(&preference, 0, sizeof preference);
+    EMC_TRY(cuda_gemm_check(set_preference(m, &preference), m->name, s));
+    status = cublasLtMatmulAlgoGetHeuristic(m->gemm->handle, &p->op, &p->w, &p->x, &p->d, &p->d,
+                                            &preference, MAX_PROPOSALS, m->proposals, &n_proposals);
+    EMC_TRY(cuda_gemm_check(status, m->name, s));
+    for (int i = 0; i < n_proposals && m->n_candidates < MAX_CANDIDATES; i++) {
+        const cublasLtMatmulHeuristicResult_t *proposal = &m->proposals[i];
+        if (proposal->state == CUBLAS_STATUS_SUCCESS && cuda_gemm_is_whole(&proposal->algo) &&
+            proposal->workspaceSize <= m->gemm->workspace_bytes)
+            m->candidates[m->n_candidates++].algo = &proposal->algo;
+    }
+    return EMC_OK;
+}
+
+/* --- Memory ----------------------------------------------------------------------------------- */
+
+static size_t rounded_up(size_t n_bytes)
+{
+    return (n_bytes + 255) / 256 * 256;
+}
+
+static void fill_random(uint16_t *out, size_t n)
+{
+    uint32_t state = 0x9E3779B9u;
+
+    for (size_t i = 0; i < n; i++) {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        out[i] = emc_f32_to_bf16((float)(int32_t)state * 0x1p-31f);
+    }
+}
+
+/* Random bf16 numbers everywhere; pairs of them are fine as f32, too. */
+static emc_status fill_memory(measurement *m)
+{
+    const cudaStream_t stream = m->gemm->cuda->stream;
+    const size_t whole = m->x_bytes + m->w_bytes + m->d_bytes;
+    const size_t most = (size_t)N_RANDOM * sizeof(uint16_t);
+    size_t filled = whole < most ? whole : most;
+    uint16_t *random = NULL;
+    emc_status status;
+
+    EMC_TRY(
+        cuda_take(m->gemm->cuda, (void **)&m->memory, whole, "tensors to measure products with"));
+    EMC_TRY(emc_alloc(&random, filled / sizeof *random, sizeof *random, "random numbers"));
+    fill_random(random, filled / sizeof *random);
+    status = cuda_check(cudaMemcpyAsync(m->memory, random, filled, cudaMemcpyHostToDevice, stream),
+                        "%s: random numbers", m->name);
+    while (status == EMC_OK && filled < whole) {
+        const size_t more = filled < whole - filled ? filled : whole - filled;
+        status = cuda_check(
+            cudaMemcpyAsync(m->memory + filled, m->memory, more, cudaMemcpyDeviceToDevice, stream),
+            "%s: random numbers", m->name);
+        filled += more;
+    }
+    if (status == EMC_OK)
+        status = cuda_check(cudaStreamSynchronize(stream), "%s: random numbers", m->name);
+    free(random);
+    return status;
+}
+
+static emc_status take_memory(measurement *m)
+{
+    const cuda_gemm_shape *s = &m->plan->choice.shape;
+    const size_t rows = (size_t)s->rows, k = (size_t)s->k;
+
+    m->x_bytes = rounded_up(rows * k * 2);
+    m->w_bytes = rounded_up((size_t)s->n * k * 2);
+    m->d_bytes = rounded_up(rows * (size_t)s->d_stride * emc_dtype_bytes(s->d_dtype));
+    EMC_TRY(fill_memory(m));
+    EMC_TRY(cuda_check(cudaEventCreate(&m->from), "an event"));
+    return cuda_check(cudaEventCreate(&m->to), "an event");
+}
+
+/* --- Time ------------------------------------------------------------------------------------- */
+
+/* Milliseconds of one run of `runs` in a row. A candidate that cannot run has failed; what is
+ * returned is the device's own trouble. */
+static emc_status time_runs(measurement *m, candidate *c, int runs, float *ms)
+{
+    const cudaStream_t stream = m->gemm->cuda->stream;
+    char *const x = m->memory, *const w = x + m->x_bytes, *const d = w + m->w_bytes;
+
+    *ms = 0;
+    EMC_TRY(cuda_check(cudaEventRecord(m->from, stream), "%s: measuring", m->name));
+    for (int i = 0; i < runs && !c->failed; i++)
+        c->failed =
+            cuda_gemm_launch(m->gemm, m->plan, c->algo, d, x, w, d) != CUBLAS_STATUS_SUCCESS;
+    EMC_TRY(cuda_check(cudaEventRecord(m->to, stream), "%s: measuring", m->name));
+    EMC_TRY(cuda_check(cudaEventSynchronize(m->to), "%s: measuring", m->name));
+    EMC_TRY(cuda_check(cudaEventElapsedTime(ms, m->from, m->to), "%s: measuring", m->name));
+    *ms /= (float)runs;
+    return EMC_OK;
+}
+
+/* Runs every candidate once, so that its code is on the GPU, and drops those that cannot. */
+static emc_status warm_up(measurement *m, int *runs)
+{
+    float least_ms = 1e30f;
+    int kept = 0;
+
+    for (int i = 0; i < m->n_candidates; i++) {
+        candidate *c = &m->candidates[i];
+        float ms;
+        EMC_TRY(time_runs(m, c, 1, &ms));
+        if (c->failed)
+            continue;
+        EMC_TRY(time_runs(m, c, 1, &ms));
+        least_ms = ms < least_ms ? ms : least_ms;
+        m->candidates[kept++] = *c;
+    }
+    m->n_candidates = kept;
+    *runs = least_ms > LEAST_MS ? 1 : MOST_RUNS;
+    if (least_ms > LEAST_MS / MOST_RUNS && least_ms <= LEAST_MS)
+        *runs = (int)(LEAST_MS / least_ms) + 1;
+    return EMC_OK;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    const float x = *(const float *)a, y = *(const float *)b;
+
+    return (x > y) - (x < y);
+}
+
+static emc_status find_fastest(measurement *m)
+{
+    int runs, n_rounds = 0, best = 0;
+    float spent_ms = 0;
+
+    EMC_TRY(warm_up(m, &runs));
+    if (m->n_candidates == 0)
+        return EMC_OK;
+    while (m->n_candidates > 1 && n_rounds < MAX_ROUNDS &&
+           spent_ms <= ENOUGH_MS * (float)m->n_candidates) {
+        for (int i = 0; i < m->n_candidates; i++) {
+            float ms;
+            EMC_TRY(time_runs(m, &m->candidates[i], runs, &ms));
+            m->candidates[i].ms[n_rounds] = ms;
+            spent_ms += ms * (float)runs;
+        }
+        n_rounds++;
+    }
+    for (int i = 0; i < m->n_candidates && n_rounds > 0; i++) {
+        qsort(m->candidates[i].ms, (size_t)n_rounds, sizeof(float), by_size);
+        if (m->candidates[i].ms[n_rounds / 2] < m->candidates[best].ms[n_rounds / 2])
+            best = i;
+    }
+    m->plan->choice.algo = *m->candidates[best].algo;
+    return EMC_OK;
+}
+
+emc_status cuda_gemm_measure(cuda_gemm *gemm, const char *name, cuda_gemm_plan *plan)
+{
+    const cuda_gemm_shape *s = &plan->choice.shape;
+    measurement *m = NULL;
+    emc_status status;
+
+    EMC_TRY(emc_alloc(&m, 1, sizeof *m, "a measurement"));
+    m->gemm = gemm;
+    m->name = name;
+    m->plan = plan;
+    status = find_candidates(m);
+    if (status == EMC_OK && m->n_candidates > 0)
+        status = take_memory(m);
+    if (status == EMC_OK && m->n_candidates > 0)
+        status = find_fastest(m);
+    if (status == EMC_OK && m->n_candidates == 0)
+        status = emc_fail(EMC_ERR_DEVICE,
+                          "cuda: %s: rows=%d n=%d k=%d: cuBLASLt has no algorithm for it that "
+                          "sums in one piece",
+                          name, s->rows, s->n, s->k);
+    if (m->from)
+        (void)cudaEventDestroy(m->from);
+    if (m->to)
+        (void)cudaEventDestroy(m->to);
+    (void)cudaFree(m->memory);
+    free(m);
+    return status;
+}
