@@ -36,13 +36,13 @@ static emc_status renew_steps(emc_engine *engine, int n_pages, const emc_choices
                         "choices: %d tokens may follow one another's beginning, too many for %d "
                         "readers a step",
                         choices->max_children, options->max_num_readers);
-    for (int i = 0; i < EMC_STEPS_IN_FLIGHT && status == EMC_OK; i++)
+    for (int i = 0; i < engine->max_flights && status == EMC_OK; i++)
         status = emc_step_open(&steps[i], engine->dev,
                                &(emc_step_limits){.max_rows = options->max_num_batched_tokens,
                                                   .max_readers = options->max_num_readers,
                                                   .max_wanted = (int)n_wanted,
                                                   .max_pages = n_pages});
-    for (int i = 0; i < EMC_STEPS_IN_FLIGHT; i++) {
+    for (int i = 0; i < engine->max_flights; i++) {
         if (status != EMC_OK) {
             emc_step_close(steps[i]);
             continue;
@@ -177,7 +177,7 @@ static emc_status take_sequences(emc_engine *engine)
     EMC_TRY(emc_alloc(&engine->sequences, n_sequences, sizeof *engine->sequences, "sequences"));
     EMC_TRY(emc_alloc(&engine->order, n_sequences, sizeof *engine->order, "sequences"));
     EMC_TRY(emc_alloc(&engine->finished, n_sequences, sizeof *engine->finished, "sequences"));
-    for (int i = 0; i < EMC_STEPS_IN_FLIGHT; i++) {
+    for (int i = 0; i < engine->max_flights; i++) {
         emc_flight *flight = &engine->flights[i];
 
         EMC_TRY(emc_alloc(&flight->readers, n_readers, sizeof *flight->readers, "readers"));
@@ -362,7 +362,7 @@ emc_status emc_engine_set_trace(emc_engine *engine, bool on)
     if (!on)
         return EMC_OK;
     emc_trace_close(engine->trace);
-    EMC_TRY(emc_trace_open(&engine->trace, engine->dev, EMC_STEPS_IN_FLIGHT,
+    EMC_TRY(emc_trace_open(&engine->trace, engine->dev, engine->max_flights,
                            emc_graph_marks(engine->model)));
     engine->tracing = true;
     return EMC_OK;

@@ -89,9 +89,9 @@ struct emc_engine {
     int rope_len;
 
     emc_flight flights[EMC_STEPS_IN_FLIGHT]; /* a ring: first_flight, then the later ones */
+    int max_flights;                         /* that many of them are in use */
     int first_flight;
     int n_flights;       /* queued and not read */
-    int max_flights;     /* no more than that */
     emc_flight *filling; /* the last one that was, or is being, filled */
 
     int32_t *prefix; /* [n_prefix] ids, or NULL */
@@ -162,6 +162,9 @@ emc_status emc_engine_run_ids(emc_engine *engine, const int32_t *ids, int n, con
 /* Does a row's product depend on the row alone? EMC_ERR_DEVICE, the product named, when a row's
  * bits differ. Leaves the graph's memory in disorder. */
 emc_status emc_engine_self_check(const emc_model *model, const emc_graph *graph);
+
+/* Room that the plan leaves for what a device takes for itself when operations are prepared. */
+#define EMC_SCRATCH_BYTES ((size_t)256 << 20)
 
 /* What an engine with these options, and no choices yet, takes. EMC_ERR_DEVICE: more than the
  * device has, or than may be taken of it. */

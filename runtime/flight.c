@@ -201,7 +201,7 @@ static emc_status await_step(emc_engine *engine)
     engine->stats.n_rows += step->n_rows;
     engine->stats.n_readers += step->n_readers;
     engine->stats.device_ms += (double)ms;
-    engine->first_flight = (engine->first_flight + 1) % EMC_STEPS_IN_FLIGHT;
+    engine->first_flight = (engine->first_flight + 1) % engine->max_flights;
     engine->n_flights--;
     return EMC_OK;
 }

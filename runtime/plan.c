@@ -10,7 +10,6 @@
 #include "runtime/engine.h"
 
 #define FIRST_POSITIONS 4096
-#define SCRATCH_BYTES   ((size_t)256 << 20)
 #define GB              1e9
 
 static emc_step_limits step_limits(const emc_engine *engine)
@@ -57,7 +56,7 @@ static emc_status check_fit(const emc_engine *engine)
     const struct {
         const char *what;
         size_t n_bytes;
-    } parts[] = {{"activations and scratch memory", plan->activations + SCRATCH_BYTES},
+    } parts[] = {{"activations and scratch memory", plan->activations + EMC_SCRATCH_BYTES},
                  {"steps in flight", plan->steps},
                  {"pages for K and V", plan->pages}};
     double taken = (double)plan->device_whole - (double)plan->device_free;
@@ -90,7 +89,7 @@ emc_status emc_engine_make_plan(emc_engine *engine)
     plan->activations =
         emc_graph_bytes(engine->model, options->max_num_batched_tokens, options->max_num_readers) +
         (size_t)engine->plan_positions * (size_t)info->head_dim * sizeof(float);
-    plan->steps = EMC_STEPS_IN_FLIGHT * emc_step_bytes(&limits);
+    plan->steps = (size_t)engine->max_flights * emc_step_bytes(&limits);
     plan->n_pages = options->n_pages;
     plan->page_bytes = emc_cache_page_bytes(engine->model);
     if (!emc_size_mul(&plan->pages, plan->page_bytes, (size_t)plan->n_pages))
@@ -118,7 +117,7 @@ void emc_engine_get_memory_plan(const emc_engine *engine, emc_memory_plan *out)
     out->activations += ((size_t)engine->rope_len - (size_t)engine->plan_positions) *
                         (size_t)engine->model->info.head_dim * sizeof(float);
     out->steps = 0;
-    for (int i = 0; i < EMC_STEPS_IN_FLIGHT; i++)
+    for (int i = 0; i < engine->max_flights; i++)
         out->steps += emc_step_bytes(&engine->flights[i].step->limits);
     out->n_pages = engine->cache->n_pages;
     out->pages = emc_cache_bytes(engine->cache);

@@ -220,7 +220,7 @@ static bool add_sequence(emc_engine *engine, emc_sequence *sequence)
 void emc_engine_fill(emc_engine *engine)
 {
     emc_flight *flight =
-        &engine->flights[(engine->first_flight + engine->n_flights) % EMC_STEPS_IN_FLIGHT];
+        &engine->flights[(engine->first_flight + engine->n_flights) % engine->max_flights];
     bool admitting = true;
 
     engine->filling = flight;

@@ -1,6 +1,6 @@
 emt_add_test(NAME test_runtime_pages SOURCES test_runtime_pages.c LINKS emc_runtime emc_loader emc_kernels)
 emt_add_test(NAME test_runtime_choices SOURCES test_runtime_choices.c LINKS emc_runtime emc_loader emc_kernels)
-foreach(subject model golden answers bits engine)
+foreach(subject model golden answers bits engine flight plan)
   emt_add_test(NAME test_runtime_${subject} SOURCES test_runtime_${subject}.c runtime_case.c
     LINKS emc_runtime emc_loader emc_kernels)
 endforeach()
@@ -11,6 +11,8 @@ emt_add_test(NAME test_runtime_random SOURCES test_runtime_random.c runtime_case
 emt_add_test(NAME test_runtime_device SOURCES test_runtime_device.c fake_gpu.c runtime_case.c
   LINKS emc_runtime emc_loader emc_kernels)
 target_link_options(test_runtime_device PRIVATE -Wl,--wrap=calloc)
+emt_add_virtual_test(NAME test_runtime_gpus SOURCES test_runtime_gpus.c runtime_case.c BUILDS fast
+  LINKS emc_runtime emc_loader emc_kernels)
 # Every allocation of our own code in that test goes through its counters.
 foreach(call malloc calloc realloc aligned_alloc posix_memalign mmap)
   target_link_options(test_runtime_engine PRIVATE -Wl,--wrap=${call})

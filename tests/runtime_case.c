@@ -75,11 +75,35 @@ float *case_logits(const runtime_case *c, const char *kind, int prompt)
     return out;
 }
 
+static const char *device_name(void)
+{
+    const char *only = getenv("EMT_ONLY_DEVICE");
+
+    return only ? only : "cpu";
+}
+
+bool case_on_cpu(void)
+{
+    return strcmp(device_name(), "cpu") == 0;
+}
+
+emc_engine *case_engine(emc_model *model, const emc_engine_options *options)
+{
+    emc_engine_options with = options ? *options : (emc_engine_options){0};
+    emc_engine *engine;
+
+    if (!case_on_cpu() && with.max_num_batched_tokens == 0)
+        with.max_num_batched_tokens = 256;
+    EMT_OK(emc_engine_open(&engine, model, &with));
+    return engine;
+}
+
 emc_model *case_model(const runtime_case *c, emc_dtype_choice dtype, int n_threads)
 {
     const emc_model_options options = {.model_dir = c->model_dir,
                                        .adapter_dir = c->adapter_dir[0] ? c->adapter_dir : NULL,
-                                       .dtype = dtype,
+                                       .device = device_name(),
+                                       .dtype = case_on_cpu() ? dtype : EMC_DTYPE_BFLOAT16,
                                        .n_threads = n_threads};
     emc_model *model;
 

@@ -29,7 +29,15 @@ void case_close(runtime_case *c);
 /* f32 [n_positions, vocab] of a prompt, kind "f32" or "bf16". Owned by the caller. */
 float *case_logits(const runtime_case *c, const char *kind, int prompt);
 
+/* The device that these tests run on: EMT_ONLY_DEVICE, or the CPU. */
+bool case_on_cpu(void);
+
+/* On a GPU in bfloat16, whatever dtype says: there is no other. */
 emc_model *case_model(const runtime_case *c, emc_dtype_choice dtype, int n_threads);
+
+/* With steps of 256 rows where options, which may be NULL, leave their number open on a GPU: a
+ * virtual one takes its time. */
+emc_engine *case_engine(emc_model *model, const emc_engine_options *options);
 
 /* emc_engine_logits of the whole prompt, f32 [n, vocab]. Owned by the caller. */
 float *engine_logits(emc_engine *engine, const int32_t *ids, int n, int vocab);

@@ -28,7 +28,7 @@ static void set_up(fixture *f, const char *const names[2], emc_dtype_choice dtyp
     case_open(&f->c, names[0], names[1]);
     f->model = case_model(&f->c, dtype, 2);
     f->vocab = emc_model_get_info(f->model)->vocab;
-    EMT_OK(emc_engine_open(&f->engine, f->model, options));
+    f->engine = case_engine(f->model, options);
 }
 
 static void tear_down(fixture *f)

@@ -202,8 +202,8 @@ static void packed_and_cached_logits_are_those_of_one_pass(void **state)
         model = case_model(&c, cases[i].dtype, 2);
         vocab = emc_model_get_info(model)->vocab;
         make_workload(&w, vocab, 100 + i);
-        EMT_OK(emc_engine_open(&packed, model, &options));
-        EMT_OK(emc_engine_open(&whole, model, NULL));
+        packed = case_engine(model, &options);
+        whole = case_engine(model, NULL);
         EMT_OK(emc_engine_set_choices(packed, w.choices.ids, w.choices.begin, w.choices.n));
         start_recording(packed);
         run_requests(packed, w.requests, NULL, N_REQUESTS, N_CHOICES, answers);
@@ -272,7 +272,7 @@ static void answer_in_company(const runtime_case *c, emc_dtype_choice dtype, con
     emc_engine *engine;
     uint64_t random = 3;
 
-    EMT_OK(emc_engine_open(&engine, model, &with->options));
+    engine = case_engine(model, &with->options);
     EMT_OK(emc_engine_set_prefix(engine, w->ids[0], prefix_len));
     EMT_OK(emc_engine_set_choices(engine, w->choices.ids, w->choices.begin, w->choices.n));
     shuffle(order, N_REQUESTS, &random);

@@ -84,7 +84,7 @@ static void set_up(fixture *f, const char *name, emc_dtype_choice dtype,
     case_open(&f->c, name, name);
     f->model = case_model(&f->c, dtype, 2);
     f->vocab = emc_model_get_info(f->model)->vocab;
-    EMT_OK(emc_engine_open(&f->engine, f->model, options));
+    f->engine = case_engine(f->model, options);
     EMT_OK(emc_engine_set_choices(f->engine, choice_ids, choice_begin, N_CHOICES));
 }
 
@@ -465,7 +465,7 @@ static void bad_requests_are_refused(void **state)
     (void)state;
     case_open(&f.c, "group1", "group1");
     f.model = case_model(&f.c, EMC_DTYPE_AUTO, 1);
-    EMT_OK(emc_engine_open(&f.engine, f.model, NULL));
+    f.engine = case_engine(f.model, NULL);
     EMT_FAILS(EMC_ERR_ARG, "no choices are set", emc_engine_submit(f.engine, &request));
     EMT_FAILS(EMC_ERR_CONFIG, "same tokens",
               emc_engine_set_choices(f.engine, (int32_t[]){4, 4}, (int32_t[]){0, 1, 2}, 2));

@@ -86,7 +86,7 @@ static void float32_logits(void **state)
         case_open(&c, cases[i].name, cases[i].base);
         model = case_model(&c, EMC_DTYPE_FLOAT32, 1);
         vocab = emc_model_get_info(model)->vocab;
-        EMT_OK(emc_engine_open(&engine, model, NULL));
+        engine = case_engine(model, NULL);
         for (int p = 0; p < CASE_PROMPTS; p++) {
             float *want = case_logits(&c, "f32", p), *got = our_rows(engine, &c, p, vocab);
             distance d = {0};
@@ -154,7 +154,7 @@ static void bfloat16_logits(void **state)
         model = case_model(&c, EMC_DTYPE_BFLOAT16, 1);
         vocab = emc_model_get_info(model)->vocab;
         n_layers = emc_model_get_info(model)->n_layers;
-        EMT_OK(emc_engine_open(&engine, model, NULL));
+        engine = case_engine(model, NULL);
         for (int p = 0; p < CASE_PROMPTS; p++) {
             const int n = c.n_positions[p] * vocab;
             float *exact = case_logits(&c, "f32", p), *rounded = case_logits(&c, "bf16", p);
