@@ -102,6 +102,7 @@ static bool parse(arguments *a, int argc, char **argv, cli_config **config, int 
     };
 
     emc_annotate_defaults(run);
+    run->gpu_memory_utilization = CLI_NO_SHARE;
     a->input.options = run->input;
     if (!cli_parse(&spec, argc, argv, config, exit_code))
         return false;
@@ -132,6 +133,8 @@ static bool check(arguments *a)
         cli_usage("annotate", "--merge-adapter needs --adapter");
         return false;
     }
+    if (!cli_memory_share("annotate", &run->gpu_memory_utilization))
+        return false;
     if (!cli_choice("annotate", "dtype", a->dtype, dtypes, &dtype))
         return false;
     if (a->answer) {

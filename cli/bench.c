@@ -84,7 +84,11 @@ static bool parse(arguments *a, int argc, char **argv, cli_config **config, int 
         .n_options = EMC_COUNT(options),
     };
 
-    *settings = (bench_settings){.cells = 256, .warm_up = 32, .repetitions = 3, .label_tokens = 2};
+    *settings = (bench_settings){.cells = 256,
+                                 .warm_up = 32,
+                                 .repetitions = 3,
+                                 .label_tokens = 2,
+                                 .gpu_memory_utilization = CLI_NO_SHARE};
     a->seed = 1;
     return cli_parse(&spec, argc, argv, config, exit_code);
 }
@@ -170,7 +174,8 @@ static bool check(arguments *a)
         return false;
     }
     if (!cli_choice("bench", "dtype", a->dtype, dtypes, &dtype) ||
-        !cli_choice("bench", "format", a->format, formats, &format) || !read_sweeps(a))
+        !cli_choice("bench", "format", a->format, formats, &format) || !read_sweeps(a) ||
+        !cli_memory_share("bench", &a->settings.gpu_memory_utilization))
         return false;
     a->model.dtype = (emc_dtype_choice)dtype;
     a->out = (bench_format)format;

@@ -31,6 +31,17 @@ bool cli_choice(const char *command, const char *option, const char *text, const
     return false;
 }
 
+bool cli_memory_share(const char *command, double *share)
+{
+    if (*share == 0) {
+        cli_usage(command, "--gpu-memory-utilization: 0 leaves no memory, wanted more, up to 1");
+        return false;
+    }
+    if (*share == CLI_NO_SHARE)
+        *share = 0;
+    return true;
+}
+
 emc_status cli_model_dir(char **out, const char *model)
 {
     const emc_hub_dirs dirs = {

@@ -16,6 +16,11 @@ extern "C" {
 bool cli_choice(const char *command, const char *option, const char *text, const char *const *names,
                 int *out);
 
+/* --gpu-memory-utilization, which begins as CLI_NO_SHARE: then it becomes 0, the engine's default.
+ * False after printing for 0, which leaves nothing. */
+#define CLI_NO_SHARE (-1.0)
+bool cli_memory_share(const char *command, double *share);
+
 /* Finds the folder of --model (a folder or a hub name). Owned by the caller, free(). */
 emc_status cli_model_dir(char **out, const char *model);
 

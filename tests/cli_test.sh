@@ -69,6 +69,7 @@ expect_line 2 'not auto, float32 or bfloat16' annotate --output o.csv --dtype in
 expect_line 2 'not text or json' annotate --output o.csv --log-format xml
 
 expect_line 2 'merge-adapter needs --adapter' annotate --output o.csv --merge-adapter
+expect_line 2 '0 leaves no memory' annotate --output o.csv --gpu-memory-utilization 0
 expect_line 2 'no device is called "tpu"' annotate --output o.csv --device tpu
 
 # Profiles.

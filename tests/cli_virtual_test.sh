@@ -60,7 +60,7 @@ check test "$compared" -gt 0
 expect 0 'device: cuda:0; auto' annotate --output auto.csv
 check cmp -s auto.csv cuda.csv
 # What was chosen by measuring is remembered, and gives the same bytes.
-check ls cache/emcell/cuda-products.json
+check test -s cache/emcell/cuda-products.json
 expect 0 '' annotate --quiet --device cuda:0 --output again.csv
 check cmp -s again.csv cuda.csv
 check test ! -s err.txt
