@@ -77,29 +77,27 @@ static void describe_matrix(char *out, size_t n_out, emc_matrix_role role, int l
 }
 
 /*
- * Puts what could not be loaded before this thread's message and, where the device says that its
- * memory is why, what helps behind it. A device that can still tell its memory has not failed in
- * another way.
+ * Puts what could not be loaded before this thread's message and, where the device lacks memory,
+ * what helps behind it. A device that can still tell its memory has not failed in another way.
  */
 static emc_status explain(emc_model *model, emc_status status, const char *what)
 {
-    const double gb = 1e-9;
     size_t n_free = 0, n_whole = 0;
     char message[512];
 
     if (status != EMC_ERR_DEVICE && status != EMC_ERR_NOMEM)
         return emc_fail_in(status, "loading %s", what);
     snprintf(message, sizeof message, "%s", emc_message());
-    if (status == EMC_ERR_DEVICE &&
-        model->dev->ops->memory(model->dev, &n_free, &n_whole) == EMC_OK && n_whole > 0)
+    if (status == EMC_ERR_NOMEM)
         return emc_fail(status,
-                        "loading %s: %s; %.2f GB of weights are loaded, %.2f of %.2f GB are free: "
-                        "take a smaller model or a GPU with more memory",
-                        what, message, (double)model->info.weight_bytes * gb, (double)n_free * gb,
-                        (double)n_whole * gb);
-    return emc_fail(status, "loading %s: %s%s", what, message,
-                    status == EMC_ERR_NOMEM ? "; take a smaller model or a machine with more memory"
-                                            : "");
+                        "loading %s: %s; take a smaller model or a machine with more memory", what,
+                        message);
+    if (model->dev->ops->memory(model->dev, &n_free, &n_whole) == EMC_OK && n_whole > 0)
+        return emc_fail(status,
+                        "loading %s: %s; %.1f GB of weights are loaded: take a smaller model or a "
+                        "GPU with more memory",
+                        what, message, (double)model->info.weight_bytes * 1e-9);
+    return emc_fail(status, "loading %s: %s", what, message);
 }
 
 static emc_status open_lora(emc_model *model, emc_lora **out, emc_matrix_role role, int layer)

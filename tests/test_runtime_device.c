@@ -304,10 +304,10 @@ static void a_full_gpu_is_named_with_what_helps(void **state)
         const char *text;
     } cases[] = {
         {1, "no memory for the device"},
-        {2, "loading the norms: cuda:0: no memory for norms; 0.00 GB of weights are loaded, 3.00 "
-            "of 8.00 GB are free: take a smaller model or a GPU with more memory"},
-        {3, "loading q_proj, k_proj, v_proj of layer 0: cuda:0: no memory for weights; 0.00 GB"},
-        {4, "loading q_proj, k_proj, v_proj of layer 0: cuda:0: no memory for an update; 0.00 GB"},
+        {2, "loading the norms: cuda:0: no memory for norms; 0.0 GB of weights are loaded: take a "
+            "smaller model or a GPU with more memory"},
+        {3, "loading q_proj, k_proj, v_proj of layer 0: cuda:0: no memory for weights; 0.0 GB"},
+        {4, "loading q_proj, k_proj, v_proj of layer 0: cuda:0: no memory for an update; 0.0 GB"},
         {5, "loading o_proj of layer 0: cuda:0: no memory for weights; "},
         {7, "loading gate_proj, up_proj of layer 0: cuda:0: no memory for weights; "},
         {9, "loading down_proj of layer 0: cuda:0: no memory for weights; "},
