@@ -297,10 +297,14 @@ emc_status device_bench_bytes_table(device_bench *bench)
     return EMC_OK;
 }
 
+emc_status device_bench_product_ceiling(device_bench *bench)
+{
+    return bench->product_per_s == 0.0 ? measure_product(bench) : EMC_OK;
+}
+
 emc_status device_bench_flops_table(device_bench *bench)
 {
-    if (bench->product_per_s == 0.0)
-        EMC_TRY(measure_product(bench));
+    EMC_TRY(device_bench_product_ceiling(bench));
     printf("\nA large product: %.1f TFLOP/s.\n\n"
            "| shape | us | TFLOP/s | of the product | spread |\n|---|---:|---:|---:|---:|\n",
            1e-12 * bench->product_per_s);

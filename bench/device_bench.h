@@ -61,6 +61,9 @@ emc_status device_bench_measure(device_bench *bench, device_bench_call call, voi
 emc_status device_bench_bytes_table(device_bench *bench);
 emc_status device_bench_flops_table(device_bench *bench);
 
+/* The same without a table. */
+emc_status device_bench_product_ceiling(device_bench *bench);
+
 /* A row of it. The share is that of the ceiling. */
 void device_bench_bytes_row(const device_bench *bench, const char *what, device_bench_time time,
                             double n_bytes);
