@@ -15,11 +15,15 @@ emt_add_test(NAME test_rope_store SOURCES test_rope_store.c ref/ref_rows.c LINKS
 emt_add_test(NAME test_swiglu SOURCES test_swiglu.c ref/ref_rows.c LINKS emt_device)
 
 emt_add_virtual_test(NAME test_attention SOURCES test_attention.c ref/ref_attention.c LINKS emt_device)
+emt_add_virtual_test(NAME test_embed SOURCES test_embed.c LINKS emt_device)
 emt_add_virtual_test(NAME test_gather_rows SOURCES test_gather_rows.c LINKS emt_device)
+emt_add_virtual_test(NAME test_head SOURCES test_head.c ref/ref_linear.c LINKS emt_device)
 emt_add_virtual_test(NAME test_rmsnorm SOURCES test_rmsnorm.c ref/ref_rows.c LINKS emt_device)
 emt_add_virtual_test(NAME test_rope_store SOURCES test_rope_store.c ref/ref_rows.c LINKS emt_device)
 emt_add_virtual_test(NAME test_linear SOURCES test_linear.c ref/ref_linear.c LINKS emt_device)
 emt_add_virtual_test(NAME test_swiglu SOURCES test_swiglu.c ref/ref_rows.c LINKS emt_device)
+# The CUDA device beside its operations.
+emt_add_virtual_test(NAME test_cuda_gemm SOURCES test_cuda_gemm.c cuda_case.c LINKS emt_device)
 
 if(EMC_HAS_CPU)
   # Counts the allocations of everything that is linked in statically, our libraries that is.
