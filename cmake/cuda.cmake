@@ -33,5 +33,6 @@ function(emc_set_up_cuda target)
     $<$<COMPILE_LANGUAGE:CUDA>:-O3 -lineinfo -Xcompiler=-Wall,-fvisibility=hidden>)
   target_include_directories(${target} SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
   target_compile_definitions(${target} PRIVATE EMC_CUDA_ARCHITECTURES="${EMC_CUDA_ARCHITECTURES}")
-  target_link_libraries(${target} PRIVATE CUDA::cudart_static CUDA::cublasLt)
+  # Programs are linked as C; what nvcc compiles is C++.
+  target_link_libraries(${target} PRIVATE CUDA::cudart_static CUDA::cublasLt stdc++)
 endfunction()
