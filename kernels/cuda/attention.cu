@@ -75,6 +75,7 @@ static attention_problem problem_of(const emc_attention_args *args)
     p.group = args->n_heads / args->n_kv_heads;
     p.head_dim = args->head_dim;
     p.scale_log2 = args->scale * 1.4426950408889634f;
+    p.headroom = ATTENTION_HEADROOM / p.scale_log2;
     return p;
 }
 
@@ -93,12 +94,17 @@ emc_status cuda_attention(emc_device *dev, const emc_attention_args *args)
         EMC_TRY(attention_causal(cuda, p, n_causal));
     p.items += n_causal;
     if (n_flat > 0)
-        EMC_TRY(attention_plain(cuda, p, n_flat, args->max_flat_rows));
+        EMC_TRY(attention_flat(cuda, p, n_flat, args->max_flat_rows, args->max_flat_keys, false));
     return EMC_OK;
 }
 
 emc_status cuda_prepare_attention(emc_device *dev, const emc_attention_args *args)
 {
-    (void)dev;
-    return check_sizes(args);
+    const int n_flat = args->n_items - args->n_causal_items;
+
+    EMC_TRY(check_sizes(args));
+    if (n_flat < 1 || !has_tensor_core_kernel(args->head_dim))
+        return EMC_OK;
+    return attention_flat(cuda_use(dev), problem_of(args), n_flat, args->max_flat_rows,
+                          args->max_flat_keys, true);
 }

@@ -14,8 +14,9 @@
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/device.h"
 
-// Keys of a tile that the tensor-core kernels skip or take as a whole.
-constexpr int ATTENTION_KEYS_MMA = 16;
+// The tensor-core kernels let a maximum lag behind the true one by up to this in the exponent, so
+// that most tiles need no rescaling; a weight is then at most 2^8, as good as 1 in floating point.
+constexpr float ATTENTION_HEADROOM = 8.f;
 
 // As emc_attention_args, for a kernel.
 struct attention_problem {
@@ -25,20 +26,19 @@ struct attention_problem {
     const int32_t *page_table, *path_slots, *path_lens;
     int q_stride, n_heads, n_kv_heads, group, head_dim;
     float scale_log2; // scale * log2(e)
+    float headroom;   // in units of q . k: ATTENTION_HEADROOM / scale_log2
 };
 
 emc_status attention_causal(cuda_device *cuda, const attention_problem &p, int n_items);
+// scratch_only: take the memory that such a call needs and do nothing.
 emc_status attention_flat(cuda_device *cuda, const attention_problem &p, int n_items, int max_rows,
-                          int max_keys);
+                          int max_keys, bool scratch_only);
 emc_status attention_plain(cuda_device *cuda, const attention_problem &p, int n_items,
                            int max_rows);
-emc_status attention_flat_scratch(cuda_device *cuda, const attention_problem &p, int n_items,
-                                  int max_rows, int max_keys);
 
 // --- Places ----------------------------------------------------------------------------------
 
-// Row of [*, head_dim] that holds a slot of the cache. It fits int: 2^31 rows of 16 bytes would
-// be 32 GiB for K alone, and the smallest heads are those of models that need little.
+// The row of k_cache and v_cache, as [*, head_dim], that holds a slot.
 static __device__ __forceinline__ long long cache_row(const attention_problem &p, int slot,
                                                       int kv_head)
 {
@@ -60,6 +60,20 @@ static __device__ __forceinline__ int segment_slot(const attention_problem &p, i
 template <int DIM> static __device__ __forceinline__ uint32_t swizzle(int row, int chunk)
 {
     return (uint32_t)(row * DIM * 2 + ((chunk ^ (row & 7)) << 4));
+}
+
+// Where a lane points ldmatrix in a swizzled tile: the 16 rows from row 0 on and 16 values from
+// value 0 on. XOR 32 * i moves on by 16 * i values; 16 rows of bytes more, by 16 rows. The four
+// registers are then, in order, A of an mma; or with .trans B of two, 8 columns each.
+template <int DIM> static __device__ __forceinline__ uint32_t matrices_a(int lane)
+{
+    return swizzle<DIM>(lane & 15, lane >> 4);
+}
+
+// The same for a tile whose rows are columns of B: the registers are B of two products.
+template <int DIM> static __device__ __forceinline__ uint32_t matrices_b(int lane)
+{
+    return swizzle<DIM>((lane & 7) + (lane >> 4) * 8, (lane >> 3) & 1);
 }
 
 // --- Arithmetic ------------------------------------------------------------------------------
@@ -160,7 +174,7 @@ static __device__ __forceinline__ void row_finish(row_state<PAIRS> &row, const a
         const int32_t *slots = p.path_slots + (long long)q_row * EMC_MAX_PATH + first;
         row_take(row, p, q, head / p.group, __ldg(slots + min(lane, n - 1)), n);
     }
-    const float inverse = 1.f / row.l;
+    const float inverse = __fdividef(1.f, row.l);
     __nv_bfloat16 *out = p.out + ((long long)q_row * p.n_heads + head) * p.head_dim + 2 * lane;
 #pragma unroll
     for (int i = 0; i < PAIRS; i++)

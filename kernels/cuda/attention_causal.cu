@@ -41,22 +41,37 @@ constexpr int THREADS = WARPS * 32;
 constexpr int WARP_ROWS = ROWS / WARPS;
 constexpr int KEYS = 64; // of a tile
 constexpr int N_SLOTS = 3;
-constexpr float HEADROOM = 8.f; // see Numerics
 static_assert(WARP_ROWS == 32 && EMC_PAGE_POSITIONS % KEYS == 0, "");
+
+// What all threads of a block know. It lies in shared memory, for want of registers.
+struct block_state {
+    int n_prefix_tiles, n_tiles;
+    int prefix_page, own_page; // in page_table
+    int prefix_len, own_len;   // own_len: what the last row sees
+    int own_seen;              // what the first row sees
+    int row0, n_rows;
+    int head, kv_head;
+    int has_paths, not_finite; // 1: some row
+    int first_bad;             // own position, see clean_tile
+    int turn;                  // see first_row
+    int clean;                 // 1: V without what clean_tile finds
+};
 
 template <int DIM> struct layout {
     static constexpr int ROW_BYTES = DIM * 2;
     static constexpr int SLOT_BYTES = KEYS * ROW_BYTES;
     static constexpr int RING = ROWS * ROW_BYTES; // after Q
-    static constexpr int FLAGS = RING + N_SLOTS * SLOT_BYTES;
-    static constexpr int BYTES = FLAGS + 3 * (int)sizeof(int);
+    static constexpr int STATE = RING + N_SLOTS * SLOT_BYTES;
+    static constexpr int BYTES = STATE + (int)sizeof(block_state);
+    // Slot i, counted round.
+    static __device__ __forceinline__ uint32_t slot_at(int i)
+    {
+        return (uint32_t)(RING + (i < N_SLOTS ? i : i - N_SLOTS) * SLOT_BYTES);
+    }
     // With paths, O of all rows as f32, then m and l, take the place of Q and the ring.
     static constexpr int SUMS = ROWS * DIM * (int)sizeof(float);
-    static_assert(SUMS + ROWS * 2 * (int)sizeof(float) <= FLAGS, "");
+    static_assert(SUMS + ROWS * 2 * (int)sizeof(float) <= STATE, "");
 };
-
-// What the warps of a block tell each other.
-enum { HAS_PATHS, NOT_FINITE, FIRST_BAD };
 
 // Copies rows of DIM values into a swizzled tile; those from n_valid on become zeros.
 template <int DIM, int N>
@@ -64,7 +79,8 @@ static __device__ __forceinline__ void copy_rows(smem_addr dst, const __nv_bfloa
                                                  int stride, int n_valid)
 {
     constexpr int CHUNKS = DIM / CUDA_CHUNK, STEP = THREADS / CHUNKS;
-    const int row = (int)threadIdx.x / CHUNKS, chunk = (int)threadIdx.x % CHUNKS;
+    const int thread = (int)computed_here(threadIdx.x);
+    const int row = thread / CHUNKS, chunk = thread % CHUNKS;
 
     static_assert(STEP % 8 == 0 && N % STEP == 0, "one swizzle for all rows of a thread");
     dst += swizzle<DIM>(row, chunk);
@@ -74,25 +90,33 @@ static __device__ __forceinline__ void copy_rows(smem_addr dst, const __nv_bfloa
         cp_async_16(dst + (uint32_t)(i * DIM * 2), src + (long long)i * stride, row + i < n_valid);
 }
 
-// The tiles of keys that a block walks, in order.
-struct tile_walk {
-    int n_prefix_tiles, n_tiles;
-    int prefix_len, own_len; // own_len: what the last row sees
-    const int32_t *prefix_pages, *own_pages;
-};
+// The first of the calling warp's rows. Blocks differ in their turn, see Waste.
+static __device__ __forceinline__ int first_row(const block_state &w)
+{
+    return ((int)computed_here(threadIdx.x) / 32 + w.turn) % WARPS * WARP_ROWS;
+}
 
-static __device__ __forceinline__ int tile_key(const tile_walk &w, int t)
+static __device__ __forceinline__ int tile_key(const block_state &w, int t)
 {
     return (t < w.n_prefix_tiles ? t : t - w.n_prefix_tiles) * KEYS;
 }
 
-static __device__ __forceinline__ int tile_page(const tile_walk &w, int t)
+static __device__ __forceinline__ int tile_page(const attention_problem &p, const block_state &w,
+                                                int t)
 {
-    const int32_t *pages = t < w.n_prefix_tiles ? w.prefix_pages : w.own_pages;
-    return t < w.n_tiles ? __ldg(pages + tile_key(w, t) / EMC_PAGE_POSITIONS) : 0;
+    const int first = t < w.n_prefix_tiles ? w.prefix_page : w.own_page;
+    return t < w.n_tiles ? __ldg(p.page_table + first + tile_key(w, t) / EMC_PAGE_POSITIONS) : 0;
 }
 
-static __device__ __forceinline__ int tile_valid(const tile_walk &w, int t)
+// The row of k_cache and v_cache, as [*, DIM], where tile t lies. 2^32 rows are 1 TiB of keys.
+static __device__ __forceinline__ unsigned tile_row(const attention_problem &p,
+                                                    const block_state &w, int page, int t)
+{
+    return ((unsigned)page * (unsigned)p.n_kv_heads + (unsigned)w.kv_head) * EMC_PAGE_POSITIONS +
+           (unsigned)tile_key(w, t) % EMC_PAGE_POSITIONS;
+}
+
+static __device__ __forceinline__ int tile_valid(const block_state &w, int t)
 {
     return (t < w.n_prefix_tiles ? w.prefix_len : w.own_len) - tile_key(w, t);
 }
@@ -123,21 +147,14 @@ template <int DIM> struct fragments {
 
 // One block's work. clean: V without what clean_tile finds.
 template <int DIM>
-static __device__ __forceinline__ void
-walk_keys(fragments<DIM> &f, const attention_problem &p, const emc_attention_item &item,
-          const tile_walk &w, unsigned char *smem, int head, int warp_row, bool clean)
+static __device__ __forceinline__ void walk_keys(fragments<DIM> &f, const attention_problem &p,
+                                                 unsigned char *smem)
 {
     typedef layout<DIM> L;
+    block_state &w = *reinterpret_cast<block_state *>(smem + L::STATE);
     const smem_addr base = smem_addr_of(smem);
-    const int lane = (int)threadIdx.x & 31, kv_head = head / p.group;
-    const int warp_rows = min(WARP_ROWS, item.n_rows - warp_row);
-    const uint32_t mat_row = (uint32_t)(lane & 15);
-    // Chunk 2 kk + lane / 16 of row lane % 16, swizzled, is this XOR kk * 32.
-    const uint32_t lane_at = mat_row * L::ROW_BYTES + (uint32_t)(((lane >> 4) ^ (lane & 7)) << 4);
-    const smem_addr q_at = base + (uint32_t)(warp_row * L::ROW_BYTES) + lane_at;
-    smem_addr k_slot = base + L::RING, v_slot = k_slot + L::SLOT_BYTES,
-              free_slot = v_slot + L::SLOT_BYTES;
-    const float c = p.scale_log2, headroom = HEADROOM / c;
+    int slot = 0; // of K; V is in the next one
+    const float c = p.scale_log2, headroom = p.headroom;
 
 #pragma unroll
     for (int mi = 0; mi < 2; mi++) {
@@ -151,41 +168,44 @@ walk_keys(fragments<DIM> &f, const attention_problem &p, const emc_attention_ite
     }
 
     // Before the loop: Q and K of tile 0 are one group, V of tile 0 the next.
-    const long long page_rows = (long long)p.n_kv_heads * EMC_PAGE_POSITIONS;
-    const long long head_row = (long long)kv_head * EMC_PAGE_POSITIONS;
-    long long at = (tile_page(w, 0) * page_rows + head_row) * DIM;
-    int next_page = tile_page(w, 1);
-    copy_rows<DIM, ROWS>(base, p.q + (long long)item.row0 * p.q_stride + (long long)head * DIM,
-                         p.q_stride, item.n_rows);
-    copy_rows<DIM, KEYS>(k_slot, p.k_cache + at, DIM, tile_valid(w, 0));
+    unsigned row = tile_row(p, w, tile_page(p, w, 0), 0);
+    int next_page = tile_page(p, w, 1);
+    copy_rows<DIM, ROWS>(base, p.q + (long long)w.row0 * p.q_stride + (long long)w.head * DIM,
+                         p.q_stride, w.n_rows);
+    copy_rows<DIM, KEYS>(base + L::slot_at(0), p.k_cache + (size_t)row * DIM, DIM,
+                         tile_valid(w, 0));
     cp_async_commit();
-    copy_rows<DIM, KEYS>(v_slot, p.v_cache + at, DIM, tile_valid(w, 0));
+    copy_rows<DIM, KEYS>(base + L::slot_at(1), p.v_cache + (size_t)row * DIM, DIM,
+                         tile_valid(w, 0));
     cp_async_commit();
 
     for (int t = 0; t < w.n_tiles; t++) {
         const bool own = t >= w.n_prefix_tiles;
+        const int warp_row = first_row(w);
         const int key0 = tile_key(w, t);
-        const bool live =
-            warp_rows > 0 && (!own || key0 < item.own_seen + warp_row + warp_rows - 1);
-        float s[2][KEYS / 8][4];
+        const bool live = warp_row < w.n_rows &&
+                          (!own || key0 < min(w.own_seen + warp_row + WARP_ROWS - 1, w.own_len));
+        uint32_t weights[2][KEYS / 16][4];
 
         // Phase 1: S = Q K^T.
         cp_async_wait<1>(); // K(t); V(t) may be in flight
         __syncthreads();    // K(t) is visible to all, and all are done with V(t - 1)
         if (t + 1 < w.n_tiles) {
-            at = (next_page * page_rows + head_row + tile_key(w, t + 1) % EMC_PAGE_POSITIONS) * DIM;
-            copy_rows<DIM, KEYS>(free_slot, p.k_cache + at, DIM, tile_valid(w, t + 1));
-            next_page = tile_page(w, t + 2);
+            row = tile_row(p, w, next_page, t + 1);
+            copy_rows<DIM, KEYS>(base + L::slot_at(slot + 2), p.k_cache + (size_t)row * DIM, DIM,
+                                 tile_valid(w, t + 1));
+            next_page = tile_page(p, w, t + 2);
         }
         cp_async_commit();
         if (live) {
+            const int lane = (int)computed_here(threadIdx.x) & 31;
+            const smem_addr q_at =
+                base + (uint32_t)(warp_row * L::ROW_BYTES) + matrices_a<DIM>(lane);
+            const smem_addr k_at = base + L::slot_at(slot) + matrices_b<DIM>(lane);
+            float s[2][KEYS / 8][4];
 #pragma unroll
-            for (int mi = 0; mi < 2; mi++)
-#pragma unroll
-                for (int n = 0; n < KEYS / 8; n++)
-#pragma unroll
-                    for (int e = 0; e < 4; e++)
-                        s[mi][n][e] = 0.f;
+            for (int i = 0; i < KEYS; i++)
+                s[i / (KEYS / 2)][i / 4 % (KEYS / 8)][i % 4] = 0.f;
 #pragma unroll
             for (int kk = 0; kk < DIM / 16; kk++) {
                 uint32_t q[2][4];
@@ -194,18 +214,18 @@ walk_keys(fragments<DIM> &f, const attention_problem &p, const emc_attention_ite
 #pragma unroll
                 for (int n = 0; n < KEYS / 16; n++) {
                     uint32_t k[4];
-                    ldmatrix_x4(k, ((k_slot + lane_at) ^ (uint32_t)(kk * 32)) +
-                                       (uint32_t)(n * 16 * L::ROW_BYTES));
+                    ldmatrix_x4(k,
+                                (k_at ^ (uint32_t)(kk * 32)) + (uint32_t)(n * 16 * L::ROW_BYTES));
 #pragma unroll
                     for (int mi = 0; mi < 2; mi++) {
-                        mma_bf16_16816(s[mi][2 * n], q[mi], k[0], k[2]);
-                        mma_bf16_16816(s[mi][2 * n + 1], q[mi], k[1], k[3]);
+                        mma_bf16_16816(s[mi][2 * n], q[mi], k[0], k[1]);
+                        mma_bf16_16816(s[mi][2 * n + 1], q[mi], k[2], k[3]);
                     }
                 }
             }
 
             // What a row does not see. Row i of the item sees own_seen + i own keys.
-            const int end = own ? item.own_seen + warp_row : w.prefix_len;
+            const int end = own ? w.own_seen + warp_row : w.prefix_len;
             if (key0 + KEYS > end) {
 #pragma unroll
                 for (int mi = 0; mi < 2; mi++)
@@ -252,20 +272,8 @@ walk_keys(fragments<DIM> &f, const attention_problem &p, const emc_attention_ite
                         }
                     }
             }
-        }
 
-        // Phase 2: P = exp2(S - m), O += P V.
-        cp_async_wait<1>(); // V(t); K(t + 1) may be in flight
-        __syncthreads();    // V(t) is visible to all, and all are done with K(t)
-        if (t + 1 < w.n_tiles)
-            copy_rows<DIM, KEYS>(k_slot, p.v_cache + at, DIM, tile_valid(w, t + 1));
-        cp_async_commit();
-        if (clean && own) {
-            clean_tile<DIM>(smem + (v_slot - base), key0, tile_valid(w, t), item.own_seen,
-                            reinterpret_cast<int *>(smem + L::FLAGS) + FIRST_BAD);
-            __syncthreads();
-        }
-        if (live) {
+            // P = exp2(S - m), rounded, and its sums.
             float base_of[2][2];
 #pragma unroll
             for (int mi = 0; mi < 2; mi++)
@@ -273,38 +281,51 @@ walk_keys(fragments<DIM> &f, const attention_problem &p, const emc_attention_ite
                 for (int h = 0; h < 2; h++)
                     base_of[mi][h] = -(f.m[mi][h] * c);
 #pragma unroll
+            for (int n = 0; n < KEYS / 8; n++)
+#pragma unroll
+                for (int mi = 0; mi < 2; mi++) {
+                    float *x = s[mi][n];
+#pragma unroll
+                    for (int e = 0; e < 4; e++)
+                        x[e] = exp2_approx(fmaf(x[e], c, base_of[mi][e >> 1]));
+                    f.l[mi][0] += x[0] + x[1];
+                    f.l[mi][1] += x[2] + x[3];
+                    weights[mi][n / 2][n % 2 * 2] = pack_bf16(x[0], x[1]);
+                    weights[mi][n / 2][n % 2 * 2 + 1] = pack_bf16(x[2], x[3]);
+                }
+        }
+
+        // Phase 2: P = exp2(S - m), O += P V.
+        cp_async_wait<1>(); // V(t); K(t + 1) may be in flight
+        __syncthreads();    // V(t) is visible to all, and all are done with K(t)
+        if (t + 1 < w.n_tiles)
+            copy_rows<DIM, KEYS>(base + L::slot_at(slot), p.v_cache + (size_t)row * DIM, DIM,
+                                 tile_valid(w, t + 1));
+        cp_async_commit();
+        if (w.clean && own) {
+            clean_tile<DIM>(smem + L::slot_at(slot + 1), key0, tile_valid(w, t), w.own_seen,
+                            &w.first_bad);
+            __syncthreads();
+        }
+        if (live) {
+            const smem_addr v_at =
+                base + L::slot_at(slot + 1) + matrices_a<DIM>((int)computed_here(threadIdx.x) & 31);
+#pragma unroll
             for (int kk = 0; kk < KEYS / 16; kk++) {
-                uint32_t pf[2][4];
-#pragma unroll
-                for (int mi = 0; mi < 2; mi++)
-#pragma unroll
-                    for (int half = 0; half < 2; half++) {
-                        float *x = s[mi][2 * kk + half];
-#pragma unroll
-                        for (int e = 0; e < 4; e++)
-                            x[e] = exp2_approx(fmaf(x[e], c, base_of[mi][e >> 1]));
-                        f.l[mi][0] += x[0] + x[1];
-                        f.l[mi][1] += x[2] + x[3];
-                        pf[mi][2 * half] = pack_bf16(x[0], x[1]);
-                        pf[mi][2 * half + 1] = pack_bf16(x[2], x[3]);
-                    }
 #pragma unroll
                 for (int n = 0; n < DIM / 16; n++) {
                     uint32_t v[4];
-                    ldmatrix_x4_trans(v, ((v_slot + lane_at) ^ (uint32_t)(n * 32)) +
+                    ldmatrix_x4_trans(v, (v_at ^ (uint32_t)(n * 32)) +
                                              (uint32_t)(kk * 16 * L::ROW_BYTES));
 #pragma unroll
                     for (int mi = 0; mi < 2; mi++) {
-                        mma_bf16_16816(f.o[mi][2 * n], pf[mi], v[0], v[1]);
-                        mma_bf16_16816(f.o[mi][2 * n + 1], pf[mi], v[2], v[3]);
+                        mma_bf16_16816(f.o[mi][2 * n], weights[mi][kk], v[0], v[1]);
+                        mma_bf16_16816(f.o[mi][2 * n + 1], weights[mi][kk], v[2], v[3]);
                     }
                 }
             }
         }
-        const smem_addr k_old = k_slot;
-        k_slot = free_slot;
-        free_slot = v_slot;
-        v_slot = k_old;
+        slot = slot == 0 ? 2 : slot - 1;
     }
     cp_async_wait<0>(); // the last groups are empty, but nothing may outlive the block
 #pragma unroll
@@ -318,16 +339,17 @@ walk_keys(fragments<DIM> &f, const attention_problem &p, const emc_attention_ite
 // keys from first_bad on are left alone.
 template <int DIM>
 static __device__ __forceinline__ void
-store_rows(const fragments<DIM> &f, const attention_problem &p, const emc_attention_item &item,
-           unsigned char *smem, int head, int warp_row, int first_bad)
+store_rows(const fragments<DIM> &f, const attention_problem &p, unsigned char *smem, int first_bad)
 {
-    const int lane = (int)threadIdx.x & 31;
+    const block_state &w = *reinterpret_cast<const block_state *>(smem + layout<DIM>::STATE);
+    const int warp_row = first_row(w);
+    const int lane = (int)computed_here(threadIdx.x) & 31;
 
 #pragma unroll
     for (int mi = 0; mi < 2; mi++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            const float inverse = 1.f / f.l[mi][h];
+            const float inverse = __fdividef(1.f, f.l[mi][h]);
             const int row = warp_row + mi * 16 + h * 8 + (lane >> 2);
 #pragma unroll
             for (int n = 0; n < DIM / 8; n++)
@@ -339,9 +361,9 @@ store_rows(const fragments<DIM> &f, const attention_problem &p, const emc_attent
     constexpr int CHUNKS = DIM / CUDA_CHUNK;
     for (int i = lane; i < WARP_ROWS * CHUNKS; i += 32) {
         const int row = warp_row + i / CHUNKS, chunk = i % CHUNKS;
-        if (row < item.n_rows && item.own_seen + row <= first_bad)
+        if (row < w.n_rows && w.own_seen + row <= first_bad)
             *reinterpret_cast<uint4 *>(p.out +
-                                       ((long long)(item.row0 + row) * p.n_heads + head) * DIM +
+                                       ((long long)(w.row0 + row) * p.n_heads + w.head) * DIM +
                                        chunk * CUDA_CHUNK) =
                 *reinterpret_cast<const uint4 *>(smem + swizzle<DIM>(row, chunk));
     }
@@ -350,12 +372,13 @@ store_rows(const fragments<DIM> &f, const attention_problem &p, const emc_attent
 // The same where a row of the block has a path: one row after the other, from f32 sums in the
 // place of Q and the ring.
 template <int DIM>
-static __device__ __forceinline__ void
-store_with_paths(const fragments<DIM> &f, const attention_problem &p,
-                 const emc_attention_item &item, unsigned char *smem, int head, int warp_row,
-                 int first_bad)
+static __device__ __forceinline__ void store_with_paths(const fragments<DIM> &f,
+                                                        const attention_problem &p,
+                                                        unsigned char *smem, int first_bad)
 {
-    const int lane = (int)threadIdx.x & 31;
+    const block_state &w = *reinterpret_cast<const block_state *>(smem + layout<DIM>::STATE);
+    const int warp_row = first_row(w);
+    const int lane = (int)computed_here(threadIdx.x) & 31;
     float *sums = reinterpret_cast<float *>(smem);
     float2 *ml = reinterpret_cast<float2 *>(smem + layout<DIM>::SUMS);
 
@@ -372,21 +395,15 @@ store_with_paths(const fragments<DIM> &f, const attention_problem &p,
                     make_float2(f.o[mi][n][2 * h], f.o[mi][n][2 * h + 1]);
         }
     __syncwarp();
-    for (int row = warp_row; row < min(warp_row + WARP_ROWS, item.n_rows); row++) {
+    for (int row = warp_row; row < min(warp_row + WARP_ROWS, w.n_rows); row++) {
         row_state<DIM / 64> state;
         state.m = ml[row].x;
         state.l = ml[row].y;
         for (int i = 0; i < DIM / 64; i++)
             state.o[i] = *reinterpret_cast<const float2 *>(sums + row * DIM + 64 * i + 2 * lane);
-        if (item.own_seen + row <= first_bad)
-            row_finish(state, p, item.row0 + row, head);
+        if (w.own_seen + row <= first_bad)
+            row_finish(state, p, w.row0 + row, w.head);
     }
-}
-
-// Two bits that differ as often as not between any two blocks that may share an SM.
-static __device__ __forceinline__ unsigned mixed(unsigned x)
-{
-    return x * 2654435769u >> 30;
 }
 
 // Grid: heads, of one item after the other.
@@ -396,42 +413,52 @@ static __global__ void __launch_bounds__(THREADS, 2)
 {
     EMC_DYNAMIC_SMEM(smem);
     typedef layout<DIM> L;
-    const int head = (int)(blockIdx.x % (unsigned)p.n_heads);
-    const emc_attention_item item = p.items[blockIdx.x / (unsigned)p.n_heads];
-    const int warp_row = (int)((threadIdx.x / 32 + mixed(blockIdx.x)) % WARPS) * WARP_ROWS;
-    int *flags = reinterpret_cast<int *>(smem + L::FLAGS);
-    tile_walk w;
+    block_state &w = *reinterpret_cast<block_state *>(smem + L::STATE);
 
-    w.prefix_len = item.prefix_len;
-    w.own_len = item.own_seen + item.n_rows - 1;
-    w.n_prefix_tiles = (w.prefix_len + KEYS - 1) / KEYS;
-    w.n_tiles = w.n_prefix_tiles + (w.own_len + KEYS - 1) / KEYS;
-    w.prefix_pages = p.page_table + item.prefix_page;
-    w.own_pages = p.page_table + item.own_page;
     if (threadIdx.x == 0) {
-        flags[HAS_PATHS] = flags[NOT_FINITE] = 0;
-        flags[FIRST_BAD] = INT32_MAX;
+        const emc_attention_item item = p.items[blockIdx.x / (unsigned)p.n_heads];
+        w.row0 = item.row0;
+        w.n_rows = item.n_rows;
+        w.own_seen = item.own_seen;
+        w.head = (int)(blockIdx.x % (unsigned)p.n_heads);
+        w.kv_head = w.head / p.group;
+        w.n_prefix_tiles = (item.prefix_len + KEYS - 1) / KEYS;
+        w.prefix_page = item.prefix_page;
+        w.own_page = item.own_page;
+        w.prefix_len = item.prefix_len;
+        w.own_len = item.own_seen + item.n_rows - 1;
+        w.n_tiles = w.n_prefix_tiles + (w.own_len + KEYS - 1) / KEYS;
+        w.has_paths = w.not_finite = 0;
+        w.first_bad = INT32_MAX;
+        w.turn = (int)(blockIdx.x * 2654435769u >> 30);
+        w.clean = 0;
     }
-    for (int round = 0; round < 2; round++) {
+    __syncthreads();
+#pragma unroll 1
+    for (;;) {
         fragments<DIM> f;
-        walk_keys<DIM>(f, p, item, w, smem, head, warp_row, round > 0);
+        walk_keys<DIM>(f, p, smem);
 
         float zero = 0.f; // stays 0 unless something is infinite or NaN
 #pragma unroll
         for (int i = 0; i < 2 * (DIM / 8) * 4; i++)
             zero = fmaf(f.o[i / (DIM / 2)][i / 4 % (DIM / 8)][i % 4], 0.f, zero);
-        if (round == 0 && !(zero == 0.f) && warp_row < item.n_rows)
-            atomicOr(&flags[NOT_FINITE], 1);
-        if ((int)threadIdx.x < item.n_rows && __ldg(p.path_lens + item.row0 + threadIdx.x) > 0)
-            atomicOr(&flags[HAS_PATHS], 1);
+        const int warp_row = first_row(w);
+        if (!w.clean && !(zero == 0.f) && warp_row < w.n_rows)
+            atomicOr(&w.not_finite, 1);
+        if ((int)threadIdx.x < w.n_rows && __ldg(p.path_lens + w.row0 + (int)threadIdx.x) > 0)
+            atomicOr(&w.has_paths, 1);
         __syncthreads();
-        const int first_bad = flags[FIRST_BAD];
-        if (flags[HAS_PATHS])
-            store_with_paths<DIM>(f, p, item, smem, head, warp_row, first_bad);
+        const int first_bad = w.first_bad;
+        if (w.has_paths)
+            store_with_paths<DIM>(f, p, smem, first_bad);
         else
-            store_rows<DIM>(f, p, item, smem, head, warp_row, first_bad);
-        if (!flags[NOT_FINITE])
+            store_rows<DIM>(f, p, smem, first_bad);
+        if (!w.not_finite || w.clean)
             break;
+        __syncthreads();
+        if (threadIdx.x == 0)
+            w.clean = 1;
         __syncthreads();
     }
 }

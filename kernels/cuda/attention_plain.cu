@@ -21,7 +21,7 @@ take_segment(row_state<PAIRS> &row, const attention_problem &p, const __nv_bfloa
 
 // Grid: rows in fours, of the longest item; then heads; then items.
 template <int PAIRS>
-static __global__ void __launch_bounds__(WARPS * 32)
+static __global__ void __launch_bounds__(WARPS * 32, 4)
     attention_plain_kernel(const attention_problem p, int n_fours)
 {
     const int four = (int)(blockIdx.x % (unsigned)n_fours);

@@ -91,6 +91,16 @@ static __device__ __forceinline__ float exp2_approx(float x)
 }
 #endif
 
+// x, but the compiler does not know: what depends on it is computed here and not earlier, where it
+// would occupy registers.
+static __device__ __forceinline__ uint32_t computed_here(uint32_t x)
+{
+#ifndef EMC_VIRTUAL_GPU
+    asm volatile("" : "+r"(x));
+#endif
+    return x;
+}
+
 // ---- Eight bf16 values, as kernels load and store them: 16 bytes, the first value lowest.
 
 static __device__ __forceinline__ void widen(float (&f)[8], uint4 v)
