@@ -16,6 +16,9 @@ emt_add_test(NAME test_swiglu SOURCES test_swiglu.c ref/ref_rows.c LINKS emt_dev
 
 emt_add_virtual_test(NAME test_attention SOURCES test_attention.c ref/ref_attention.c LINKS emt_device)
 emt_add_virtual_test(NAME test_embed SOURCES test_embed.c LINKS emt_device)
+# Accesses to memory are counted in the check build.
+emt_add_virtual_test(NAME test_kernel_access SOURCES test_kernel_access.c LINKS emt_device
+  BUILDS check)
 emt_add_virtual_test(NAME test_gather_rows SOURCES test_gather_rows.c LINKS emt_device)
 emt_add_virtual_test(NAME test_head SOURCES test_head.c ref/ref_linear.c LINKS emt_device)
 emt_add_virtual_test(NAME test_rmsnorm SOURCES test_rmsnorm.c ref/ref_rows.c LINKS emt_device)

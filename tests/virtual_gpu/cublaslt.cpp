@@ -285,7 +285,7 @@ void run(const Product &p)
     const size_t parts = is_cut(kind) ? (size_t)std::max(kind.splits, 2) : 1;
     std::vector<float> sums(s.m * s.n, 0.f), others;
 
-    if (!check_memory(p))
+    if (!vg_start_launch() || !check_memory(p))
         return;
     for (size_t i = 0; i < parts; i++) {
         const size_t from = s.k * i / parts, to = s.k * (i + 1) / parts;

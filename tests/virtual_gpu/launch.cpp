@@ -36,17 +36,23 @@ bool is_lost(int device)
            devices[device].launches > options.lost_after;
 }
 
+// False, and the device is broken, when this launch is the one it is to be lost at.
+bool start_launch(int device)
+{
+    devices[device].launches++;
+    if (is_lost(device))
+        devices[device].sticky = cudaErrorLaunchFailure;
+    return !devices[device].sticky;
+}
+
 void run_grid(const Launch &launch)
 {
     const int device = running_device;
     const size_t n_blocks = (size_t)launch.grid.x * launch.grid.y * launch.grid.z;
     size_t step = 1, at = 0;
 
-    devices[device].launches++;
-    if (is_lost(device)) {
-        devices[device].sticky = cudaErrorLaunchFailure;
+    if (!start_launch(device))
         return;
-    }
     const auto start = std::chrono::steady_clock::now();
     launch_id++;
     reseed(launch_id);
@@ -107,6 +113,11 @@ std::string lines_of(void *const *pcs, int n)
 } // namespace vg
 
 using namespace vg;
+
+bool vg_start_launch()
+{
+    return start_launch(running_device);
+}
 
 // Records the error with its place and abandons the launch.
 void vg_fail(const char *fmt, ...)

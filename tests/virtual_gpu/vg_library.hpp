@@ -9,6 +9,9 @@
 // thread's current device. `name` is for errors and must last.
 cudaError_t vg_enqueue(cudaStream_t stream, const char *name, std::function<void()> run);
 
+// Called from within such work: it counts as a launch. False: the device is lost from here on.
+bool vg_start_launch();
+
 // Called from within such work, before memory is used: false, and the device is broken from then
 // on, unless all n bytes at p lie in one allocation of the stream's device and, for reading, have
 // been written (check build). Marks as written what is to be written.

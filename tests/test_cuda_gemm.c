@@ -1,0 +1,411 @@
+/* Are products run by algorithms that keep a row's bits, chosen once, and by no others? */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/size.h"
+#include "cuda_case.h"
+
+#define ROWS 24
+#define N    48
+#define K    40
+
+static uint16_t *product(emc_device *dev)
+{
+    uint16_t *out;
+
+    EMT_OK(cuda_case_product(dev, &out, ROWS, N, K, 0));
+    return out;
+}
+
+static void free_product(uint16_t *out)
+{
+    free(out);
+}
+
+/* A device that has chosen for one shape; its choice, owned by the caller. */
+static char *choose(const char *cache_path)
+{
+    emc_device *dev = cuda_case_open(NULL, cache_path);
+    char *chosen;
+
+    free_product(product(dev));
+    EMT_OK(emc_copy_string(&chosen, dev->ops->chosen(dev)));
+    cuda_case_close(dev);
+    return chosen;
+}
+
+static void test_choice_is_text(void **state)
+{
+    char *chosen = choose(NULL);
+    cJSON *json;
+    const cJSON *products;
+
+    (void)state;
+    EMT_OK(emc_json_parse(&json, chosen, strlen(chosen), "chosen"));
+    assert_null(strchr(chosen, '\n'));
+    assert_string_equal(emc_json_member(json, "gpu")->valuestring, "virtual GPU 0");
+    products = emc_json_member(json, "products");
+    assert_int_equal(cJSON_GetArraySize(products), 1);
+    assert_int_equal(emc_json_member(products->child, "rows")->valueint, ROWS);
+    assert_int_equal(emc_json_member(products->child, "n")->valueint, N);
+    assert_int_equal(emc_json_member(products->child, "k")->valueint, K);
+    cJSON_Delete(json);
+    free(chosen);
+}
+
+/* The stand-in's heuristic offers first what must not be taken. */
+static void test_whole_sums_only(void **state)
+{
+    static const unsigned long long whole = 1ull << 4 | 1ull << 6;
+    emc_device *dev = cuda_case_open(NULL, NULL);
+
+    (void)state;
+    free_product(product(dev));
+    assert_int_equal(vg_lt_read_counts().algorithms, whole); /* both were measured */
+    cuda_case_close(dev);
+}
+
+static void test_one_choice_a_shape(void **state)
+{
+    emc_device *dev = cuda_case_open(NULL, NULL);
+
+    (void)state;
+    free_product(product(dev));
+    assert_int_equal(vg_lt_read_counts().heuristics, 1);
+    vg_lt_reset_counts();
+    free_product(product(dev));
+    assert_int_equal(vg_lt_read_counts().heuristics, 0);
+    assert_int_equal(vg_lt_read_counts().products, 1);
+    cuda_case_close(dev);
+}
+
+/* Algorithms with bits of their own: whichever was fastest, the pinned one gives the same. */
+static void test_pinned_bits(void **state)
+{
+    vg_lt_options products = vg_lt_defaults();
+
+    (void)state;
+    products.own_bits = true;
+    vg_lt_set(&products);
+    for (int i = 0; i < 4; i++) {
+        emc_device *dev = cuda_case_open(NULL, NULL);
+        uint16_t *first = product(dev), *again;
+        char *chosen;
+        EMT_OK(emc_copy_string(&chosen, dev->ops->chosen(dev)));
+        cuda_case_close(dev);
+
+        dev = cuda_case_open(chosen, NULL);
+        vg_lt_reset_counts();
+        again = product(dev);
+        assert_int_equal(vg_lt_read_counts().heuristics, 0);
+        assert_int_equal(vg_lt_read_counts().products, 1);
+        assert_memory_equal(first, again, ROWS * N * sizeof *first);
+        assert_string_equal(dev->ops->chosen(dev), chosen);
+        cuda_case_close(dev);
+        free_product(first);
+        free_product(again);
+        free(chosen);
+    }
+}
+
+/* The order of the sum is seen in the bits: else test_pinned_bits could not fail. */
+static void test_bits_tell_algorithms_apart(void **state)
+{
+    vg_lt_options products = vg_lt_defaults();
+    uint16_t *outs[2];
+    char *chosen = choose(NULL);
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        emc_device *dev;
+        products.fault = i == 0 ? VG_LT_SOUND : VG_LT_BY_COUNT;
+        vg_lt_set(&products);
+        dev = cuda_case_open(NULL, NULL);
+        EMT_OK(cuda_case_product(dev, &outs[i], 25, 256, 512, 0)); /* 25 % 3 is 1 */
+        cuda_case_close(dev);
+    }
+    assert_memory_not_equal(outs[0], outs[1], (size_t)25 * 256 * 2);
+    free(outs[0]);
+    free(outs[1]);
+    free(chosen);
+}
+
+/* Whether rows keep their bits when they change places. */
+static bool rows_keep_bits(void)
+{
+    enum { rows = 24, n = 256, k = 512, by = 5 };
+    emc_device *dev = cuda_case_open(NULL, NULL);
+    uint16_t *straight, *turned;
+    bool same = true;
+
+    EMT_OK(cuda_case_product(dev, &straight, rows, n, k, 0));
+    EMT_OK(cuda_case_product(dev, &turned, rows, n, k, by));
+    for (int r = 0; r < rows; r++)
+        same = same && memcmp(turned + (size_t)r * n, straight + (size_t)((r + by) % rows) * n,
+                              n * sizeof *turned) == 0;
+    free(straight);
+    free(turned);
+    cuda_case_close(dev);
+    return same;
+}
+
+static void test_rows_keep_bits(void **state)
+{
+    vg_lt_options products = vg_lt_defaults();
+
+    (void)state;
+    assert_true(rows_keep_bits());
+    products.fault = VG_LT_BY_PLACE; /* and the comparison can tell */
+    vg_lt_set(&products);
+    assert_false(rows_keep_bits());
+}
+
+static void refuse(const char *text, const char *chosen)
+{
+    const emc_cuda_options options = {.dtype = EMC_BF16, .chosen = chosen};
+    emc_device *dev;
+
+    EMT_FAILS(EMC_ERR_CONFIG, text, emc_cuda_open(&dev, &options));
+    assert_null(dev);
+}
+
+static void test_other_machines_are_refused(void **state)
+{
+    char *chosen = choose(NULL), *gpu;
+    vg_options options = vg_defaults();
+    vg_lt_options products = vg_lt_defaults();
+
+    (void)state;
+    options.n_sms = 5;
+    vg_set(&options);
+    refuse("with 4 SMs", chosen);
+    options = vg_defaults();
+    options.driver_version += 10;
+    vg_set(&options);
+    refuse("driver", chosen);
+    options = vg_defaults();
+    vg_set(&options);
+    products.version = 130200;
+    vg_lt_set(&products);
+    refuse("cuBLASLt 130200", chosen);
+    products = vg_lt_defaults();
+    vg_lt_set(&products);
+    gpu = strstr(chosen, "virtual GPU 0");
+    memcpy(gpu, "visible", 7);
+    refuse("visible GPU 0", chosen);
+    free(chosen);
+}
+
+static void test_missing_shape(void **state)
+{
+    char *chosen = choose(NULL);
+    emc_device *dev = cuda_case_open(chosen, NULL);
+    uint16_t *out;
+
+    (void)state;
+    EMT_FAILS(EMC_ERR_CONFIG, "rows=25 n=48 k=40", cuda_case_product(dev, &out, ROWS + 1, N, K, 0));
+    EMT_OK(cuda_case_product(dev, &out, ROWS, N, K, 0)); /* goes on */
+    free(out);
+    cuda_case_close(dev);
+    free(chosen);
+}
+
+/* Text with `from` replaced by `to`, owned by the caller. */
+static char *changed(const char *text, const char *from, const char *to)
+{
+    const char *at = strstr(text, from);
+    const size_t room = strlen(text) + strlen(to) + 1;
+    char *out = calloc(1, room);
+
+    assert_non_null(at);
+    (void)snprintf(out, room, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
+    return out;
+}
+
+static const char *const damages[][2] = {
+    {"{\"gpu\"", "[\"gpu\""},
+    {"\"n_sms\": 4", "\"n_sms\": 0"},
+    {"\"rows\": 24", "\"rows\": -1"},
+    {"\"rows\": 24", "\"rows\": 1e99"},
+    {"\"n\": 48", "\"n\": 49"},
+    {"\"k\": 40", "\"k\": \"40\""},
+    {"\"BF16\"", "\"F16\""},
+    {"\"adds\": false", "\"adds\": 0"},
+    {"\"algorithm\": \"", "\"algorithm\": \"0"},
+    {"\"algorithm\": \"7", "\"algorithm\": \"g"},
+    {"\"rows\": 24", "\"rows\": 24, \"row\": 24"},
+    {"\"products\": [", "\"products\": [7, "},
+    {"\"gpu\": \"virtual GPU 0\", ", ""},
+};
+
+static void test_damaged_choices(void **state)
+{
+    char *chosen = choose(NULL), *at;
+
+    (void)state;
+    refuse("", "");
+    refuse("gpu", "{}");
+    refuse("", "null");
+    for (size_t i = 0; i < EMC_COUNT(damages); i++) {
+        char *text = changed(chosen, damages[i][0], damages[i][1]);
+        refuse("", text);
+        free(text);
+    }
+    /* An algorithm that the library does not know: found when it is needed. */
+    at = strstr(chosen, "\"algorithm\": \"") + strlen("\"algorithm\": \"");
+    at[20] = at[20] == 'f' ? 'e' : 'f';
+    emc_device *dev = cuda_case_open(chosen, NULL);
+    uint16_t *out;
+    EMT_FAILS(EMC_ERR_CONFIG, "refuses the algorithm", cuda_case_product(dev, &out, ROWS, N, K, 0));
+    cuda_case_close(dev);
+    free(chosen);
+}
+
+/* --- The cache file --------------------------------------------------------------------------- */
+
+/* How often the library was asked while a device with this cache file chose for its product. */
+static unsigned long long questions(const char *path)
+{
+    vg_lt_reset_counts();
+    free(choose(path));
+    return vg_lt_read_counts().heuristics;
+}
+
+static void test_cache(void **state)
+{
+    const char *path = emt_temp("choices.json");
+    vg_options options = vg_defaults();
+    vg_lt_options products = vg_lt_defaults();
+
+    (void)state;
+    assert_int_equal(questions(path), 1);
+    assert_int_equal(questions(path), 0);
+    options.n_sms = 6; /* another GPU: both are kept */
+    vg_set(&options);
+    assert_int_equal(questions(path), 1);
+    assert_int_equal(questions(path), 0);
+    options = vg_defaults();
+    vg_set(&options);
+    assert_int_equal(questions(path), 0);
+    products.version = 130200; /* another library: measured again, the old one's forgotten */
+    vg_lt_set(&products);
+    assert_int_equal(questions(path), 1);
+    assert_int_equal(questions(path), 0);
+    products = vg_lt_defaults();
+    vg_lt_set(&products);
+    assert_int_equal(questions(path), 1);
+    options.driver_version += 10;
+    vg_set(&options);
+    assert_int_equal(questions(path), 1);
+}
+
+static void test_cache_grows(void **state)
+{
+    const char *path = emt_temp("growing.json");
+    emc_device *dev = cuda_case_open(NULL, path);
+    uint16_t *out;
+
+    (void)state;
+    for (int rows = 1; rows <= 5; rows++) {
+        EMT_OK(cuda_case_product(dev, &out, rows, N, K, 0));
+        free(out);
+    }
+    cuda_case_close(dev);
+    vg_lt_reset_counts();
+    dev = cuda_case_open(NULL, path);
+    for (int rows = 5; rows >= 1; rows--) {
+        EMT_OK(cuda_case_product(dev, &out, rows, N, K, 0));
+        free(out);
+    }
+    assert_int_equal(vg_lt_read_counts().heuristics, 0);
+    cuda_case_close(dev);
+}
+
+static void test_damaged_cache(void **state)
+{
+    const char *path = emt_temp("damaged.json");
+    char *good;
+
+    (void)state;
+    (void)questions(path);
+    good = emt_read(path, NULL);
+    for (size_t i = 0; i < EMC_COUNT(damages); i++) {
+        char *text = changed(good, damages[i][0], damages[i][1]);
+        path = emt_write("damaged.json", text, strlen(text));
+        assert_int_equal(questions(path), 1);
+        assert_int_equal(questions(path), 0); /* replaced */
+        free(text);
+    }
+    for (size_t n = 0; n < strlen(good) - 1; n += 7) {
+        path = emt_write("damaged.json", good, n);
+        assert_int_equal(questions(path), 1);
+        assert_int_equal(questions(path), 0);
+    }
+    free(good);
+}
+
+static void test_cache_out_of_reach(void **state)
+{
+    const char *path = emt_temp("no such folder/choices.json");
+
+    (void)state;
+    assert_int_equal(questions(path), 1);
+    assert_int_equal(questions(path), 1);
+    assert_int_equal(questions(emt_temp_dir()), 1);
+}
+
+/* --- Failures --------------------------------------------------------------------------------- */
+
+static void test_library_fails(void **state)
+{
+    const emc_cuda_options options = {.dtype = EMC_BF16};
+    vg_lt_options products = vg_lt_defaults();
+    emc_device *dev;
+    uint16_t *out;
+
+    (void)state;
+    products.no_handle = true;
+    vg_lt_set(&products);
+    EMT_FAILS(EMC_ERR_DEVICE, "cuBLASLt", emc_cuda_open(&dev, &options));
+    products = vg_lt_defaults();
+    products.refuses_all = true;
+    vg_lt_set(&products);
+    dev = cuda_case_open(NULL, NULL);
+    EMT_FAILS(EMC_ERR_DEVICE, "rows=24 n=48 k=40: cuBLASLt has no algorithm",
+              cuda_case_product(dev, &out, ROWS, N, K, 0));
+    products = vg_lt_defaults();
+    vg_lt_set(&products);
+    EMT_OK(cuda_case_product(dev, &out, ROWS, N, K, 0));
+    free(out);
+    products.fails_after = 0;
+    vg_lt_set(&products);
+    EMT_FAILS(EMC_ERR_DEVICE,
+              "linear: rows=24 n=48 k=40 to BF16: cuBLASLt: CUBLAS_STATUS_EXECUTION_FAILED",
+              cuda_case_product(dev, &out, ROWS, N, K, 0));
+    cuda_case_close(dev);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CUDA_CASE(test_choice_is_text),
+        CUDA_CASE(test_whole_sums_only),
+        CUDA_CASE(test_one_choice_a_shape),
+        CUDA_CASE(test_pinned_bits),
+        CUDA_CASE(test_bits_tell_algorithms_apart),
+        CUDA_CASE(test_rows_keep_bits),
+        CUDA_CASE(test_other_machines_are_refused),
+        CUDA_CASE(test_missing_shape),
+        CUDA_CASE(test_damaged_choices),
+        CUDA_CASE(test_cache),
+        CUDA_CASE(test_cache_grows),
+        CUDA_CASE(test_damaged_cache),
+        CUDA_CASE(test_cache_out_of_reach),
+        CUDA_CASE(test_library_fails),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
