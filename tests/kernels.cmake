@@ -27,6 +27,8 @@ emt_add_virtual_test(NAME test_linear SOURCES test_linear.c ref/ref_linear.c LIN
 emt_add_virtual_test(NAME test_swiglu SOURCES test_swiglu.c ref/ref_rows.c LINKS emt_device)
 # The CUDA device beside its operations.
 emt_add_virtual_test(NAME test_cuda_gemm SOURCES test_cuda_gemm.c cuda_case.c LINKS emt_device)
+emt_add_virtual_test(NAME test_cuda_device SOURCES test_cuda_device.c cuda_case.c LINKS emt_device)
+emt_add_virtual_test(NAME test_cuda_upload SOURCES test_cuda_upload.c cuda_case.c LINKS emt_device)
 
 if(EMC_HAS_CPU)
   # Counts the allocations of everything that is linked in statically, our libraries that is.
