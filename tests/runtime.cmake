@@ -4,6 +4,15 @@ foreach(subject model golden answers bits engine flight plan)
   emt_add_test(NAME test_runtime_${subject} SOURCES test_runtime_${subject}.c runtime_case.c
     LINKS emc_runtime emc_loader emc_kernels)
 endforeach()
+# The same on the virtual GPU. EMCELL_FULL_TESTS adds the build that checks every access.
+set(virtual_builds fast)
+if(EMCELL_FULL_TESTS)
+  set(virtual_builds fast check)
+endif()
+foreach(subject golden answers bits engine flight plan)
+  emt_add_virtual_test(NAME test_runtime_${subject} SOURCES test_runtime_${subject}.c runtime_case.c
+    BUILDS ${virtual_builds} LINKS emc_runtime emc_loader emc_kernels)
+endforeach()
 emt_add_test(NAME test_runtime_merge SOURCES test_runtime_merge.c runtime_case.c loader_files.c
   LINKS emc_runtime emc_loader emc_kernels m)
 emt_add_test(NAME test_runtime_random SOURCES test_runtime_random.c runtime_case.c loader_files.c
@@ -11,11 +20,17 @@ emt_add_test(NAME test_runtime_random SOURCES test_runtime_random.c runtime_case
 emt_add_test(NAME test_runtime_device SOURCES test_runtime_device.c fake_gpu.c runtime_case.c
   LINKS emc_runtime emc_loader emc_kernels)
 target_link_options(test_runtime_device PRIVATE -Wl,--wrap=calloc)
+emt_add_virtual_test(NAME test_runtime_merge SOURCES test_runtime_merge.c runtime_case.c
+  loader_files.c BUILDS fast LINKS emc_runtime emc_loader emc_kernels m)
 emt_add_virtual_test(NAME test_runtime_gpus SOURCES test_runtime_gpus.c runtime_case.c BUILDS fast
   LINKS emc_runtime emc_loader emc_kernels)
 # Every allocation of our own code in that test goes through its counters.
-foreach(call malloc calloc realloc aligned_alloc posix_memalign mmap)
-  target_link_options(test_runtime_engine PRIVATE -Wl,--wrap=${call})
+foreach(build "" _fast_virtual _check_virtual)
+  if(TARGET test_runtime_engine${build})
+    foreach(call malloc calloc realloc aligned_alloc posix_memalign mmap)
+      target_link_options(test_runtime_engine${build} PRIVATE -Wl,--wrap=${call})
+    endforeach()
+  endif()
 endforeach()
 
 # The public header as a program in either language sees it. Objects of the project are C; only

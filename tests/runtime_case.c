@@ -87,13 +87,18 @@ bool case_on_cpu(void)
     return strcmp(device_name(), "cpu") == 0;
 }
 
+bool case_full(void)
+{
+    return getenv("EMT_FULL") != NULL;
+}
+
 emc_engine *case_engine(emc_model *model, const emc_engine_options *options)
 {
     emc_engine_options with = options ? *options : (emc_engine_options){0};
     emc_engine *engine;
 
     if (!case_on_cpu() && with.max_num_batched_tokens == 0)
-        with.max_num_batched_tokens = 256;
+        with.max_num_batched_tokens = 128;
     EMT_OK(emc_engine_open(&engine, model, &with));
     return engine;
 }

@@ -32,10 +32,13 @@ float *case_logits(const runtime_case *c, const char *kind, int prompt);
 /* The device that these tests run on: EMT_ONLY_DEVICE, or the CPU. */
 bool case_on_cpu(void);
 
+/* Whether tests may take minutes: EMT_FULL is set. */
+bool case_full(void);
+
 /* On a GPU in bfloat16, whatever dtype says: there is no other. */
 emc_model *case_model(const runtime_case *c, emc_dtype_choice dtype, int n_threads);
 
-/* With steps of 256 rows where options, which may be NULL, leave their number open on a GPU: a
+/* With steps of 128 rows where options, which may be NULL, leave their number open on a GPU: a
  * virtual one takes its time. */
 emc_engine *case_engine(emc_model *model, const emc_engine_options *options);
 

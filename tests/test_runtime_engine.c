@@ -565,6 +565,11 @@ int main(void)
                                        cmocka_unit_test(self_check_finds_a_shifting_product),
                                        cmocka_unit_test(bad_requests_are_refused),
                                        cmocka_unit_test(bad_options_are_refused)};
+    const struct CMUnitTest on_gpu[] = {cmocka_unit_test(random_schedules_lose_no_page),
+                                        cmocka_unit_test(room_grows_at_submit),
+                                        cmocka_unit_test(failed_step_can_be_repeated),
+                                        cmocka_unit_test(self_check_finds_a_shifting_product)};
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return case_on_cpu() ? cmocka_run_group_tests(tests, NULL, NULL)
+                         : cmocka_run_group_tests(on_gpu, NULL, NULL);
 }

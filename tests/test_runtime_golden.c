@@ -114,10 +114,15 @@ static void float32_logits(void **state)
  * to 20 in these models with their large norms, before it reaches a probability. Four times the
  * sum of squares covers it, by a factor of two over what is seen; a wrong formula gives errors of
  * the size of the logits themselves, thirty times as much.
+ *
+ * A GPU rounds an adapter's A and B, the product with A, and the product of the weights before the
+ * adapter's is added to it (emc_lora_spec): four more for each of four matrices a layer.
  */
-static double bf16_tolerance(int n_layers, double logits_rms)
+static double bf16_tolerance(int n_layers, bool rounds_adapter, double logits_rms)
 {
-    return 4 * 0x1p-9 * 0.83 * sqrt(9 * n_layers + 1) * logits_rms;
+    const int n_roundings = (rounds_adapter ? 25 : 9) * n_layers + 1;
+
+    return 4 * 0x1p-9 * 0.83 * sqrt(n_roundings) * logits_rms;
 }
 
 /* Where the exact logits leave no doubt, both runs would give the same token. */
@@ -139,6 +144,12 @@ static void check_best(const char *name, const float *got, const float *exact, i
             fail_msg("%s: token %d in place of %d", name, i, best);
 }
 
+/* A virtual GPU takes its time: the longest prompt crosses two pages there. */
+static int first_prompt(void)
+{
+    return case_on_cpu() || case_full() ? 0 : CASE_PROMPTS - 1;
+}
+
 /* Against the exact logits, and against the reference library's own bf16 run. */
 static void bfloat16_logits(void **state)
 {
@@ -151,11 +162,12 @@ static void bfloat16_logits(void **state)
         int vocab, n_layers;
 
         case_open(&c, cases[i].name, cases[i].base);
+        const bool rounds_adapter = !case_on_cpu() && c.adapter_dir[0];
         model = case_model(&c, EMC_DTYPE_BFLOAT16, 1);
         vocab = emc_model_get_info(model)->vocab;
         n_layers = emc_model_get_info(model)->n_layers;
         engine = case_engine(model, NULL);
-        for (int p = 0; p < CASE_PROMPTS; p++) {
+        for (int p = first_prompt(); p < CASE_PROMPTS; p++) {
             const int n = c.n_positions[p] * vocab;
             float *exact = case_logits(&c, "f32", p), *rounded = case_logits(&c, "bf16", p);
             float *got = our_rows(engine, &c, p, vocab), *zero = calloc((size_t)n, sizeof *zero);
@@ -169,13 +181,13 @@ static void bfloat16_logits(void **state)
             /* Six standard deviations to either side, for each of two logits. */
             for (int q = 0; q < c.n_positions[p]; q++)
                 check_best(cases[i].name, got + (size_t)q * vocab, exact + (size_t)q * vocab, vocab,
-                           12 * bf16_tolerance(n_layers, rms(&all)));
+                           12 * bf16_tolerance(n_layers, rounds_adapter, rms(&all)));
             free(exact);
             free(rounded);
             free(got);
             free(zero);
         }
-        const double tolerance = bf16_tolerance(n_layers, rms(&size));
+        const double tolerance = bf16_tolerance(n_layers, rounds_adapter, rms(&size));
         print_message("%s: error %.3g, reference's %.3g, between them %.3g; allowed %.3g\n",
                       cases[i].name, rms(&ours), rms(&theirs), rms(&between), tolerance);
         if (!(rms(&ours) <= tolerance))
@@ -184,8 +196,9 @@ static void bfloat16_logits(void **state)
         if (!(rms(&between) <= sqrt(2) * tolerance))
             fail_msg("%s: %g from the reference's bf16, allowed %g", cases[i].name, rms(&between),
                      sqrt(2) * tolerance);
-        /* We round less often, so we should not be further off than the reference. */
-        if (!(rms(&ours) <= 1.25 * rms(&theirs)))
+        /* We round less often, so we should not be further off than the reference, which computes
+         * what an adapter adds in f32. */
+        if (!rounds_adapter && !(rms(&ours) <= 1.25 * rms(&theirs)))
             fail_msg("%s: error %g, the reference's is %g", cases[i].name, rms(&ours),
                      rms(&theirs));
         emc_engine_close(engine);
@@ -196,8 +209,10 @@ static void bfloat16_logits(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(float32_logits),
-                                       cmocka_unit_test(bfloat16_logits)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(bfloat16_logits),
+                                       cmocka_unit_test(float32_logits)};
+    const struct CMUnitTest on_gpu[] = {cmocka_unit_test(bfloat16_logits)};
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return case_on_cpu() ? cmocka_run_group_tests(tests, NULL, NULL)
+                         : cmocka_run_group_tests(on_gpu, NULL, NULL);
 }
