@@ -21,6 +21,7 @@ static const struct {
     {3, 3080, 1, "just over a block's piece"},
     {2, 12288, 1, "ffn of the 8B model"},
     {1, 17408, 1, "ffn of the 14B model, an unfinished piece"},
+    {65537, 8, 1, "more rows than a GPU's grid is high"},
     {2, 128, 60, "exp(-g) over- and underflows"},
 };
 

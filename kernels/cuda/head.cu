@@ -29,11 +29,11 @@ constexpr int VALUES = 4 * GROUPS;
 typedef unsigned long long head_key; // 0: none
 
 // What a row's slabs have given so far.
-typedef struct {
-    double sum; // of exp(logit - max)
-    float max;
+struct alignas(32) head_part {
     head_key top[EMC_MAX_TOP]; // falling
-} head_part;
+    double sum;                // of exp(logit - max)
+    float max;
+};
 
 typedef struct {
     const float *logits; // [rows, SLAB], the slab's
