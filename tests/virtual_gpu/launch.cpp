@@ -53,6 +53,7 @@ void run_grid(const Launch &launch)
 
     if (!start_launch(device))
         return;
+    const SignalHandler handler;
     const auto start = std::chrono::steady_clock::now();
     launch_id++;
     reseed(launch_id);

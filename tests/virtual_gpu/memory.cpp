@@ -101,13 +101,8 @@ bool is_of_program(uintptr_t a)
 void on_signal(int signal, siginfo_t *info, void *)
 {
     const bool device = is_device_memory(info->si_addr);
-
-    if (!cur.running) {
-        fprintf(stderr, "%s in host code at %p%s\n", strsignal(signal), info->si_addr,
-                device ? " (device memory)" : "");
-        _exit(139);
-    }
     sigset_t set;
+
     sigemptyset(&set);
     sigaddset(&set, signal);
     pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
@@ -188,17 +183,29 @@ void init_memory()
         heap_touch = (Granule *)map_memory(HEAP / 2 * sizeof(Granule), PROT_READ | PROT_WRITE);
         shadow.resize(sizeof arena);
     }
-    struct sigaction action = {};
-    action.sa_sigaction = on_signal;
-    action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-    sigaction(SIGSEGV, &action, nullptr);
-    sigaction(SIGBUS, &action, nullptr);
 }
 
 void use_signal_stack()
 {
     static thread_local SignalStack stack;
     (void)stack;
+}
+
+// Only for as long as a kernel runs: test frameworks and sanitizers have handlers of their own.
+SignalHandler::SignalHandler()
+{
+    struct sigaction action = {};
+
+    action.sa_sigaction = on_signal;
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    sigaction(SIGSEGV, &action, &segv);
+    sigaction(SIGBUS, &action, &bus);
+}
+
+SignalHandler::~SignalHandler()
+{
+    sigaction(SIGSEGV, &segv, nullptr);
+    sigaction(SIGBUS, &bus, nullptr);
 }
 
 // ---- device memory

@@ -82,7 +82,8 @@ static __global__ void mistake_kernel(own_mistake mistake, int *p, int n)
         break;
     case MISTAKE_RACE_THREADS:
         shared[t] = t;
-        p[t] = shared[63 - t];
+        shared[63 - t] = t;
+        p[t] = shared[t];
         break;
     case MISTAKE_UNWRITTEN_SHARED:
         p[t] = shared[t];

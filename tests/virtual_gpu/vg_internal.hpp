@@ -14,6 +14,8 @@
 #include "virtual_gpu/vg_device.cuh"
 #include "virtual_gpu/vg_library.hpp"
 
+#include <signal.h>
+
 #include <deque>
 #include <functional>
 #include <map>
@@ -175,6 +177,11 @@ bool all_written(const void *p, size_t n);
 void copy_written(const void *to, const void *from, size_t n);
 void fill(void *p, size_t n, unsigned char byte);
 void *map_memory(size_t n, int protection);
+struct SignalHandler { // turns an invalid address into an error of the kernel
+    SignalHandler();
+    ~SignalHandler();
+    struct sigaction segv, bus;
+};
 void use_signal_stack(); // of this thread, so that a fiber may overflow its own
 
 // ---- counts.cpp
