@@ -5,7 +5,8 @@ if(NOT EMC_HAS_CPU)
   target_compile_definitions(emt_device PRIVATE EMT_NO_CPU)
 endif()
 
-emt_add_test(NAME test_attention SOURCES test_attention.c ref/ref_attention.c LINKS emt_device)
+emt_add_test(NAME test_attention SOURCES test_attention.c attention_case.c ref/ref_attention.c
+  LINKS emt_device)
 emt_add_test(NAME test_embed SOURCES test_embed.c LINKS emt_device)
 emt_add_test(NAME test_gather_rows SOURCES test_gather_rows.c LINKS emt_device)
 emt_add_test(NAME test_head SOURCES test_head.c ref/ref_linear.c LINKS emt_device)
@@ -14,7 +15,10 @@ emt_add_test(NAME test_rmsnorm SOURCES test_rmsnorm.c ref/ref_rows.c LINKS emt_d
 emt_add_test(NAME test_rope_store SOURCES test_rope_store.c ref/ref_rows.c LINKS emt_device)
 emt_add_test(NAME test_swiglu SOURCES test_swiglu.c ref/ref_rows.c LINKS emt_device)
 
-emt_add_virtual_test(NAME test_attention SOURCES test_attention.c ref/ref_attention.c LINKS emt_device)
+emt_add_virtual_test(NAME test_attention SOURCES test_attention.c attention_case.c
+  ref/ref_attention.c LINKS emt_device)
+emt_add_virtual_test(NAME test_attention_access SOURCES test_attention_access.c attention_case.c
+  LINKS emt_device)
 emt_add_virtual_test(NAME test_embed SOURCES test_embed.c LINKS emt_device)
 # Accesses to memory are counted in the check build.
 emt_add_virtual_test(NAME test_kernel_access SOURCES test_kernel_access.c LINKS emt_device

@@ -3,25 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "emt_device.h"
+#include "attention_case.h"
 #include "ref/ref_attention.h"
 
-#define MAX_SEQUENCES 4
-#define MAX_ITEMS     16
-#define MAX_KEYS      4096
-#define PAGE          EMC_PAGE_POSITIONS
-
-typedef struct {
-    int n_rows, prefix, own, path; /* path: rows have 1 to `path` tokens, or none at all */
-    int causal;                    /* then cut into items of EMC_MAX_ITEM_ROWS */
-} sequence_case;
-
-typedef struct {
-    sequence_case sequences[MAX_SEQUENCES]; /* up to one of no rows; the causal ones first */
-    int n_heads, n_kv_heads, head_dim;
-    double scale; /* of K: large ones make a weight dominate */
-    const char *reaches;
-} attention_case;
+#define MAX_KEYS 4096
+#define PAGE     EMC_PAGE_POSITIONS
 
 /* The tiles of the CUDA device: 64 keys and 32 rows of a warp where causal; else 16 keys, 4 warps
  * of them, 16 or 32 rows times heads, and a split at 1024 keys. */
@@ -67,197 +53,8 @@ static const attention_case cases[] = {
     {{{20, 1030, 30, 5, 0}}, 2, 1, 64, 1, "a split in a long prefix, heads of 64"},
 };
 
-typedef struct {
-    emc_attention_args args;
-    emt_buf q, out, k_cache, v_cache, items, page_table, path_slots, path_lens;
-    int32_t *pages, *slots, *lens;
-    emc_attention_item item[MAX_ITEMS];      /* as the engine cuts them */
-    emc_attention_item whole[MAX_SEQUENCES]; /* a sequence's rows in one: for reading only */
-    double *k, *v; /* what lies in the cache; NaN where nothing should look */
-    int n_items, n_sequences, rows, q_stride;
-    int n_pages, shift; /* pages are numbered from `shift` on, round */
-} step;
-
-static size_t cache_at(const attention_case *c, int page, int head, int position)
-{
-    return (((size_t)page * (size_t)c->n_kv_heads + (size_t)head) * PAGE + (size_t)position) *
-           (size_t)c->head_dim;
-}
-
-/* Where a slot lies when pages are numbered from s->shift on. */
-static int moved(const step *s, int slot)
-{
-    return (slot / PAGE + s->shift) % s->n_pages * PAGE + slot % PAGE;
-}
-
-static void fill_slot(step *s, const attention_case *c, int slot, uint64_t *seed)
-{
-    for (int head = 0; head < c->n_kv_heads; head++) {
-        const size_t at = cache_at(c, slot / PAGE, head, slot % PAGE);
-        for (int d = 0; d < c->head_dim; d++) {
-            s->k[at + (size_t)d] = c->scale * emt_normal(seed);
-            s->v[at + (size_t)d] = emt_normal(seed);
-        }
-    }
-}
-
-/* Pages for n positions, taken from the highest number down so that order shows. */
-static int take_pages(step *s, const attention_case *c, int *next_page, int *n_table, int n,
-                      uint64_t *seed)
-{
-    const int first = *n_table;
-
-    for (int i = 0; i < n; i++) {
-        if (i % PAGE == 0)
-            s->pages[(*n_table)++] = moved(s, --*next_page * PAGE) / PAGE;
-        fill_slot(s, c, s->pages[*n_table - 1] * PAGE + i % PAGE, seed);
-    }
-    return first;
-}
-
-static int own_keys(const sequence_case *sequence)
-{
-    return sequence->own + (sequence->causal ? sequence->n_rows - 1 : 0);
-}
-
-/* The rows of a sequence as items: a prompt in pieces. */
-static void cut(step *s, const emc_attention_item *whole)
-{
-    const int most = whole->causal ? EMC_MAX_ITEM_ROWS : whole->n_rows;
-
-    for (int row = 0; row < whole->n_rows; row += most) {
-        emc_attention_item item = *whole;
-        assert_true(s->n_items < MAX_ITEMS);
-        item.row0 += row;
-        item.own_seen += item.causal ? row : 0;
-        item.n_rows = whole->n_rows - row < most ? whole->n_rows - row : most;
-        s->item[s->n_items++] = item;
-    }
-}
-
-static void lay_out(step *s, const attention_case *c, uint64_t *seed)
-{
-    int next_page = s->n_pages, n_table = 0, next_slot = 0;
-
-    for (int i = 0; i < s->n_sequences; i++) {
-        const sequence_case *sequence = &c->sequences[i];
-        emc_attention_item whole = {.row0 = s->rows,
-                                    .n_rows = sequence->n_rows,
-                                    .prefix_len = sequence->prefix,
-                                    .own_seen = sequence->own,
-                                    .causal = sequence->causal};
-        whole.prefix_page = take_pages(s, c, &next_page, &n_table, sequence->prefix, seed);
-        whole.own_page = take_pages(s, c, &next_page, &n_table, own_keys(sequence), seed);
-        for (int r = 0; r < sequence->n_rows; r++, s->rows++) {
-            s->lens[s->rows] = sequence->path ? sequence->path - r % sequence->path : 0;
-            if (sequence->causal && r % 3 == 1)
-                s->lens[s->rows] = 0;
-            for (int p = 0; p < s->lens[s->rows]; p++) {
-                /* Every third slot of the first pages: paths lie scattered. */
-                const int slot = moved(s, next_slot);
-                s->slots[s->rows * EMC_MAX_PATH + p] = slot;
-                fill_slot(s, c, slot, seed);
-                next_slot += 3;
-            }
-        }
-        s->whole[i] = whole;
-        cut(s, &whole);
-    }
-    assert_true((next_slot + PAGE - 1) / PAGE <= next_page);
-}
-
-static int count_pages(const attention_case *c, int *rows, int *n_sequences)
-{
-    int n_pages = 0, paths = 0;
-
-    *rows = *n_sequences = 0;
-    for (int i = 0; i < MAX_SEQUENCES && c->sequences[i].n_rows > 0; i++, ++*n_sequences) {
-        const sequence_case *sequence = &c->sequences[i];
-        n_pages += (sequence->prefix + PAGE - 1) / PAGE + (own_keys(sequence) + PAGE - 1) / PAGE;
-        paths += sequence->n_rows * sequence->path;
-        *rows += sequence->n_rows;
-    }
-    return n_pages + 3 * paths / PAGE + 2;
-}
-
-/* What the host must know of items. */
-static void describe_items(emc_attention_args *args, const emc_attention_item *items, int n)
-{
-    args->n_items = n;
-    args->n_causal_items = args->max_causal_rows = args->max_flat_rows = args->max_flat_keys = 0;
-    for (int i = 0; i < n; i++) {
-        int *most = items[i].causal ? &args->max_causal_rows : &args->max_flat_rows;
-        const int keys = items[i].prefix_len + items[i].own_seen;
-        *most = items[i].n_rows > *most ? items[i].n_rows : *most;
-        args->n_causal_items += items[i].causal;
-        if (!items[i].causal && keys > args->max_flat_keys)
-            args->max_flat_keys = keys;
-    }
-}
-
-static step make_step(emc_device *dev, const attention_case *c, int shift)
-{
-    step s = {.shift = shift};
-    uint64_t seed = 5;
-    int rows;
-
-    s.n_pages = count_pages(c, &rows, &s.n_sequences);
-    const size_t cache = cache_at(c, s.n_pages, 0, 0), width = (size_t)(c->n_heads * c->head_dim);
-    s.q_stride = (int)width + 16;
-    s.pages = calloc((size_t)s.n_pages, sizeof *s.pages);
-    s.slots = calloc((size_t)rows * EMC_MAX_PATH, sizeof *s.slots);
-    s.lens = calloc((size_t)rows, sizeof *s.lens);
-    s.k = calloc(cache, sizeof *s.k);
-    s.v = calloc(cache, sizeof *s.v);
-    for (size_t i = 0; i < cache; i++)
-        s.k[i] = s.v[i] = NAN;
-    lay_out(&s, c, &seed);
-    s.q = emt_normals(dev, (size_t)rows * (size_t)s.q_stride, 1.0, &seed);
-    s.out = emt_poison(dev, (size_t)rows * width);
-    s.k_cache = emt_values(dev, s.k, cache);
-    s.v_cache = emt_values(dev, s.v, cache);
-    s.items = emt_ints(dev, (const int32_t *)s.item,
-                       (size_t)s.n_items * sizeof *s.item / sizeof(int32_t));
-    s.page_table = emt_ints(dev, s.pages, (size_t)s.n_pages);
-    s.path_slots = emt_ints(dev, s.slots, (size_t)rows * EMC_MAX_PATH);
-    s.path_lens = emt_ints(dev, s.lens, (size_t)rows);
-    s.args = (emc_attention_args){.out = s.out.d,
-                                  .q = s.q.d,
-                                  .q_stride = s.q_stride,
-                                  .k_cache = s.k_cache.d,
-                                  .v_cache = s.v_cache.d,
-                                  .items = s.items.d,
-                                  .page_table = s.page_table.d,
-                                  .path_slots = s.path_slots.d,
-                                  .path_lens = s.path_lens.d,
-                                  .rows = rows,
-                                  .n_heads = c->n_heads,
-                                  .n_kv_heads = c->n_kv_heads,
-                                  .head_dim = c->head_dim,
-                                  .scale = (float)(1.0 / sqrt(c->head_dim))};
-    describe_items(&s.args, s.item, s.n_items);
-    return s;
-}
-
-static void free_step(step *s)
-{
-    emt_free(&s->q);
-    emt_free(&s->out);
-    emt_free(&s->k_cache);
-    emt_free(&s->v_cache);
-    emt_free(&s->items);
-    emt_free(&s->page_table);
-    emt_free(&s->path_slots);
-    emt_free(&s->path_lens);
-    free(s->pages);
-    free(s->slots);
-    free(s->lens);
-    free(s->k);
-    free(s->v);
-}
-
 /* The slots that row i of an item sees, in order. */
-static int seen_slots(const step *s, const emc_attention_item *item, int i, int *slots)
+static int seen_slots(const attention_step *s, const emc_attention_item *item, int i, int *slots)
 {
     const int row = item->row0 + i, own = item->own_seen + (item->causal ? i : 0);
     int n = 0;
@@ -271,8 +68,9 @@ static int seen_slots(const step *s, const emc_attention_item *item, int i, int 
     return n;
 }
 
-static void want_row(const step *s, const attention_case *c, const emc_attention_item *item, int i,
-                     double weight_rounding, double *want, double *atol)
+static void want_row(const attention_step *s, const attention_case *c,
+                     const emc_attention_item *item, int i, double weight_rounding, double *want,
+                     double *atol)
 {
     int slots[MAX_KEYS];
     const double *k[MAX_KEYS], *v[MAX_KEYS];
@@ -283,8 +81,8 @@ static void want_row(const step *s, const attention_case *c, const emc_attention
         const size_t at = ((size_t)row * (size_t)c->n_heads + (size_t)head) * (size_t)c->head_dim;
         double steepness;
         for (int j = 0; j < n; j++) {
-            const size_t from =
-                cache_at(c, slots[j] / PAGE, head / (c->n_heads / c->n_kv_heads), slots[j] % PAGE);
+            const size_t from = attention_cache_at(
+                c, slots[j] / PAGE, head / (c->n_heads / c->n_kv_heads), slots[j] % PAGE);
             k[j] = s->k_cache.value + from;
             v[j] = s->v_cache.value + from;
         }
@@ -305,7 +103,7 @@ static void want_row(const step *s, const attention_case *c, const emc_attention
 
 static void run_case(emc_device *dev, const attention_case *c)
 {
-    step s = make_step(dev, c, 0);
+    attention_step s = attention_step_make(dev, c, 0);
     double *want = calloc(s.out.n, sizeof *want), *atol = calloc(s.out.n, sizeof *atol);
     const bool rounds_weights = strncmp(dev->description, "cuda", 4) == 0;
 
@@ -317,7 +115,7 @@ static void run_case(emc_device *dev, const attention_case *c)
     emt_close(c->reaches, &s.out, want, 1.01 * emt_rounding(dev), atol);
     free(want);
     free(atol);
-    free_step(&s);
+    attention_step_free(&s);
 }
 
 static void on_device(emc_device *dev)
@@ -333,8 +131,8 @@ static void test_numbers(void **state)
 }
 
 /* Rows [first, first + n) of a sequence as one item: the same bytes as in full company. */
-static void compare_part(emc_device *dev, const attention_case *c, const step *s, int i, int first,
-                         int n)
+static void compare_part(emc_device *dev, const attention_case *c, const attention_step *s, int i,
+                         int first, int n)
 {
     emc_attention_item item = s->whole[i];
     const size_t width = (size_t)(c->n_heads * c->head_dim), row = (size_t)(item.row0 + first);
@@ -355,7 +153,7 @@ static void compare_part(emc_device *dev, const attention_case *c, const step *s
     args.path_slots = slots.d;
     args.path_lens = lens.d;
     args.rows = n;
-    describe_items(&args, &item, 1);
+    attention_describe_items(&args, &item, 1);
     EMT_OK(dev->ops->attention(dev, &args));
     emt_fetch(&out);
     emt_same(c->reaches, &s->out, row * width, &out, 0, out.n);
@@ -366,7 +164,7 @@ static void compare_part(emc_device *dev, const attention_case *c, const step *s
     emt_free(&lens);
 }
 
-static void compare_parts(emc_device *dev, const attention_case *c, const step *s)
+static void compare_parts(emc_device *dev, const attention_case *c, const attention_step *s)
 {
     for (int i = 0; i < s->n_sequences; i++) {
         const int n_rows = s->whole[i].n_rows;
@@ -382,7 +180,7 @@ static unsigned char *step_bytes(const emt_device_kind *kind, emc_dtype dtype, i
                                  const attention_case *c, int shift, size_t *n_bytes)
 {
     emc_device *dev = emt_open(kind, dtype, n_threads);
-    step s = make_step(dev, c, shift);
+    attention_step s = attention_step_make(dev, c, shift);
 
     EMT_OK(dev->ops->attention(dev, &s.args));
     emt_fetch(&s.out);
@@ -391,7 +189,7 @@ static unsigned char *step_bytes(const emt_device_kind *kind, emc_dtype dtype, i
     *n_bytes = s.out.n * s.out.size;
     unsigned char *bytes = malloc(*n_bytes);
     memcpy(bytes, s.out.bytes, *n_bytes);
-    free_step(&s);
+    attention_step_free(&s);
     emt_close_device(dev);
     return bytes;
 }
@@ -427,7 +225,7 @@ static void test_rows_alone(void **state)
 /* A NaN in a row's key and value reaches that row and later ones, and no earlier one. */
 static void poison_row(emc_device *dev, const attention_case *c, int bad)
 {
-    step clean = make_step(dev, c, 0), s = make_step(dev, c, 0);
+    attention_step clean = attention_step_make(dev, c, 0), s = attention_step_make(dev, c, 0);
     const size_t width = (size_t)(c->n_heads * c->head_dim);
     const int slot = s.pages[s.whole[0].own_page + bad / PAGE] * PAGE + bad % PAGE;
 
@@ -435,9 +233,9 @@ static void poison_row(emc_device *dev, const attention_case *c, int bad)
     emt_fetch(&clean.out);
     emt_free(&s.v_cache);
     emt_free(&s.k_cache);
-    s.v[cache_at(c, slot / PAGE, 0, slot % PAGE)] = NAN;
-    s.k[cache_at(c, slot / PAGE, 0, slot % PAGE)] = NAN;
-    s.k_cache = emt_values(dev, s.k, cache_at(c, s.n_pages, 0, 0));
+    s.v[attention_cache_at(c, slot / PAGE, 0, slot % PAGE)] = NAN;
+    s.k[attention_cache_at(c, slot / PAGE, 0, slot % PAGE)] = NAN;
+    s.k_cache = emt_values(dev, s.k, attention_cache_at(c, s.n_pages, 0, 0));
     s.v_cache = emt_values(dev, s.v, s.k_cache.n);
     s.args.k_cache = s.k_cache.d;
     s.args.v_cache = s.v_cache.d;
@@ -446,8 +244,8 @@ static void poison_row(emc_device *dev, const attention_case *c, int bad)
     emt_same(c->reaches, &clean.out, 0, &s.out, 0, (size_t)bad * width);
     for (int row = bad; row < s.rows; row++)
         assert_true(isnan(s.out.value[(size_t)row * width]));
-    free_step(&clean);
-    free_step(&s);
+    attention_step_free(&clean);
+    attention_step_free(&s);
 }
 
 static void poisoned_row(emc_device *dev)
@@ -471,7 +269,7 @@ static void test_poisoned_row(void **state)
 static void limits(emc_device *dev)
 {
     static const attention_case c = {{{3, 4, 1, 0, 1}}, 4, 2, 16, 1, "limits"};
-    step s = make_step(dev, &c, 0);
+    attention_step s = attention_step_make(dev, &c, 0);
     emc_attention_args args;
 
 #define REFUSED(text, change)                                                                      \
@@ -499,7 +297,7 @@ static void limits(emc_device *dev)
     REFUSED("missing", args.path_lens = NULL);
     REFUSED("out overlaps q", args.out = s.q.d);
 #undef REFUSED
-    free_step(&s);
+    attention_step_free(&s);
 }
 
 static void test_limits(void **state)

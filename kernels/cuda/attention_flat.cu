@@ -28,6 +28,8 @@ static_assert(EMC_PAGE_POSITIONS % KEYS == 0, "a group must not cross a page");
 
 // MT: 16-row tiles of a block.
 template <int DIM, int MT> struct layout {
+    static constexpr int HEAD_DIM = DIM;
+    static constexpr int ROW_TILES = MT;
     static constexpr int ROWS = MT * 16;
     static constexpr int ROW_BYTES = DIM * 2;
     static constexpr int SLOT_BYTES = KEYS * ROW_BYTES;
@@ -252,11 +254,11 @@ walk_groups(float (&o)[MT][DIM / 8][4], float (&m)[MT][2], float (&l)[MT][2],
 }
 
 // Grid: tiles of rows, of one split after the other, of one pair after the other.
-template <int DIM, int MT>
+template <class L>
 static __global__ void __launch_bounds__(THREADS, 2) attention_flat_kernel(const flat_launch f)
 {
     EMC_DYNAMIC_SMEM(smem);
-    typedef layout<DIM, MT> L;
+    constexpr int DIM = L::HEAD_DIM, MT = L::ROW_TILES;
     const attention_problem &p = f.p;
     const int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5;
     const int tile = (int)(blockIdx.x % (unsigned)f.n_tiles);
@@ -331,10 +333,10 @@ static __global__ void __launch_bounds__(THREADS, 2) attention_flat_kernel(const
 }
 
 // Grid: tiles of rows, of one pair after the other. Items whose context is not split are done.
-template <int DIM, int MT>
+template <class L>
 static __global__ void __launch_bounds__(THREADS, 4) attention_join_kernel(const flat_launch f)
 {
-    typedef layout<DIM, MT> L;
+    constexpr int DIM = L::HEAD_DIM;
     const attention_problem &p = f.p;
     const int tile = (int)(blockIdx.x % (unsigned)f.n_tiles);
     const int pair = (int)(blockIdx.x / (unsigned)f.n_tiles);
@@ -399,8 +401,8 @@ static emc_status launch(cuda_device *cuda, const attention_problem &p, int n_it
     EMC_TRY(cuda_fit(cuda, &cuda->attention, plan.n_bytes, "split contexts"));
     if (scratch_only)
         return EMC_OK;
-    EMC_TRY(cuda_check(EMC_OPT_IN_SMEM((attention_flat_kernel<DIM, MT>), L::BYTES), what, n_items,
-                       max_rows, max_keys, p.n_heads, DIM));
+    EMC_TRY(cuda_check(EMC_OPT_IN_SMEM(attention_flat_kernel<L>, L::BYTES), what, n_items, max_rows,
+                       max_keys, p.n_heads, DIM));
     for (int pair0 = 0; pair0 < all_pairs; pair0 += plan.n_pairs) {
         const unsigned n = (unsigned)min(plan.n_pairs, all_pairs - pair0);
         flat_launch f;
@@ -409,15 +411,14 @@ static emc_status launch(cuda_device *cuda, const attention_problem &p, int n_it
         f.pair0 = pair0;
         f.n_tiles = plan.n_tiles;
         f.n_splits = plan.n_splits;
-        EMC_TRY(cuda_check(EMC_LAUNCH((attention_flat_kernel<DIM, MT>),
+        EMC_TRY(cuda_check(EMC_LAUNCH(attention_flat_kernel<L>,
                                       (n * (unsigned)plan.n_tiles * (unsigned)plan.n_splits),
                                       (THREADS), L::BYTES, cuda->stream, f),
                            what, n_items, max_rows, max_keys, p.n_heads, DIM));
         if (plan.n_splits > 1)
-            EMC_TRY(
-                cuda_check(EMC_LAUNCH((attention_join_kernel<DIM, MT>),
-                                      (n * (unsigned)plan.n_tiles), (THREADS), 0, cuda->stream, f),
-                           what, n_items, max_rows, max_keys, p.n_heads, DIM));
+            EMC_TRY(cuda_check(EMC_LAUNCH(attention_join_kernel<L>, (n * (unsigned)plan.n_tiles),
+                                          (THREADS), 0, cuda->stream, f),
+                               what, n_items, max_rows, max_keys, p.n_heads, DIM));
     }
     return EMC_OK;
 }
