@@ -50,6 +50,7 @@ typedef struct {
     emc_matrix *w;
     uint16_t *weights;
     emc_attention_item *items;
+    int n_items;
     int32_t *pages, *slots, *lens;
 } layer;
 
@@ -77,7 +78,8 @@ static emc_status open_layer(layer *l, const layout *c)
     EMC_TRY(device_alloc(l->dev, &l->q, rows * WIDEST * 2));
     EMC_TRY(device_alloc(l->dev, &l->out, rows * WIDEST * 2));
     EMC_TRY(device_alloc(l->dev, &l->cache, (size_t)pages * page * 2));
-    EMC_TRY(device_alloc(l->dev, &l->items, (size_t)c->n_items * sizeof *l->items));
+    const size_t most_items = (size_t)c->n_items * (size_t)(c->rows / EMC_MAX_ITEM_ROWS + 1);
+    EMC_TRY(device_alloc(l->dev, &l->items, most_items * sizeof *l->items));
     EMC_TRY(device_alloc(l->dev, &l->pages, (size_t)pages * sizeof *l->pages));
     EMC_TRY(device_alloc(l->dev, &l->slots, rows * EMC_MAX_PATH * sizeof *l->slots));
     EMC_TRY(device_alloc(l->dev, &l->lens, rows * sizeof *l->lens));
@@ -87,12 +89,14 @@ static emc_status open_layer(layer *l, const layout *c)
     for (int i = 0; i < pages; i++)
         l->pages[i] = i;
     for (int i = 0; i < c->n_items; i++)
-        l->items[i] = (emc_attention_item){.row0 = i * c->rows,
-                                           .n_rows = c->rows,
-                                           .prefix_len = c->prefix,
-                                           .own_page = (c->prefix + 127) / 128,
-                                           .own_seen = c->own - c->rows + 1,
-                                           .causal = 1};
+        for (int row = 0; row < c->rows; row += EMC_MAX_ITEM_ROWS)
+            l->items[l->n_items++] = (emc_attention_item){
+                .row0 = i * c->rows + row,
+                .n_rows = c->rows - row < EMC_MAX_ITEM_ROWS ? c->rows - row : EMC_MAX_ITEM_ROWS,
+                .prefix_len = c->prefix,
+                .own_page = (c->prefix + 127) / 128,
+                .own_seen = c->own - c->rows + row + 1,
+                .causal = 1};
     return EMC_OK;
 }
 
@@ -134,7 +138,9 @@ static emc_status measure(layer *l, const layout *c, double seconds)
                                      .k_cache = l->cache,
                                      .v_cache = l->cache,
                                      .items = l->items,
-                                     .n_items = c->n_items,
+                                     .n_items = l->n_items,
+                                     .n_causal_items = l->n_items,
+                                     .max_causal_rows = EMC_MAX_ITEM_ROWS,
                                      .page_table = l->pages,
                                      .path_slots = l->slots,
                                      .path_lens = l->lens,
