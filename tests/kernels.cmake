@@ -29,6 +29,20 @@ emt_add_virtual_test(NAME test_rmsnorm SOURCES test_rmsnorm.c ref/ref_rows.c LIN
 emt_add_virtual_test(NAME test_rope_store SOURCES test_rope_store.c ref/ref_rows.c LINKS emt_device)
 emt_add_virtual_test(NAME test_linear SOURCES test_linear.c ref/ref_linear.c LINKS emt_device)
 emt_add_virtual_test(NAME test_swiglu SOURCES test_swiglu.c ref/ref_rows.c LINKS emt_device)
+# What the stand-in says of cuBLASLt against NVIDIA's header, where a toolkit has it.
+if(EMCELL_VIRTUAL_GPU)
+  find_file(EMC_CUBLASLT_HEADER cublasLt.h HINTS /usr/local/cuda/include ENV CUDA_HOME
+    PATH_SUFFIXES include)
+  emt_add_test(NAME test_cublaslt_header SOURCES test_cublaslt_header.cpp)
+  target_include_directories(test_cublaslt_header SYSTEM PRIVATE ${EMC_CUDA_INCLUDE})
+  if(EMC_CUBLASLT_HEADER)
+    get_filename_component(toolkit_include ${EMC_CUBLASLT_HEADER} DIRECTORY)
+    target_include_directories(test_cublaslt_header SYSTEM PRIVATE ${toolkit_include})
+    target_compile_definitions(test_cublaslt_header PRIVATE
+      TEST_TOOLKIT_HEADER="${EMC_CUBLASLT_HEADER}")
+  endif()
+endif()
+
 # The CUDA device beside its operations.
 emt_add_virtual_test(NAME test_cuda_gemm SOURCES test_cuda_gemm.c cuda_case.c LINKS emt_device)
 emt_add_virtual_test(NAME test_cuda_device SOURCES test_cuda_device.c cuda_case.c LINKS emt_device)
