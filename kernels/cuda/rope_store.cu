@@ -20,11 +20,14 @@ constexpr int ITEMS = 3; // heads that a lane has a part of
 constexpr int MAX_WARPS = 8;
 constexpr int MAX_HEAD_DIM = 256;
 
-// What becomes of a head.
+// What becomes of a head. No pointer is ever set to NULL: the compiler then knows that all of them
+// are of global memory.
 typedef struct {
     const __nv_bfloat16 *src;
-    __nv_bfloat16 *dst;        // NULL: there is no such head
-    const __nv_bfloat16 *norm; // NULL: copied as it is
+    __nv_bfloat16 *dst;
+    const __nv_bfloat16 *norm;
+    bool is_there;
+    bool is_turned; // else it is copied as it is, without a norm
 } head_way;
 
 // Heads of a row are numbered q first, then k, then v. Where q, or k and v, are missing their
@@ -32,25 +35,24 @@ typedef struct {
 static __device__ __forceinline__ head_way find_head(const emc_rope_args &args, int row, int head,
                                                      int slot)
 {
-    head_way way = {NULL, NULL, NULL};
+    const bool is_q = head < args.n_heads, is_k = head < args.n_heads + args.n_kv_heads;
+    head_way way;
 
-    if (head < args.n_heads) {
+    way.is_there = head < args.n_heads + 2 * args.n_kv_heads;
+    way.is_turned = is_k;
+    if (is_q) {
         way.dst = (__nv_bfloat16 *)args.q + (size_t)row * args.q_stride + head * args.head_dim;
         way.src = way.dst;
         way.norm = (const __nv_bfloat16 *)args.q_norm;
         return way;
     }
-    head -= args.n_heads;
-    if (head >= 2 * args.n_kv_heads)
-        return way;
-    const bool is_k = head < args.n_kv_heads;
-    head -= is_k ? 0 : args.n_kv_heads;
+    head -= args.n_heads + (is_k ? 0 : args.n_kv_heads);
     const size_t page = slot / EMC_PAGE_POSITIONS, place = slot % EMC_PAGE_POSITIONS;
     way.src = (const __nv_bfloat16 *)(is_k ? args.k : args.v) + (size_t)row * args.kv_stride +
               head * args.head_dim;
     way.dst = (__nv_bfloat16 *)(is_k ? args.k_cache : args.v_cache) +
               ((page * args.n_kv_heads + head) * EMC_PAGE_POSITIONS + place) * args.head_dim;
-    way.norm = is_k ? (const __nv_bfloat16 *)args.k_norm : NULL;
+    way.norm = (const __nv_bfloat16 *)args.k_norm;
     return way;
 }
 
@@ -106,7 +108,7 @@ static __global__ void __launch_bounds__(32 * MAX_WARPS)
     for (int i = 0; i < ITEMS; i++) {
         way[i] = find_head(args, row, first + i * (32 / LANES), slot);
         low[i] = high[i] = make_uint4(0, 0, 0, 0);
-        if (way[i].dst) {
+        if (way[i].is_there) {
             low[i] = ((const uint4 *)way[i].src)[lane];
             high[i] = ((const uint4 *)way[i].src)[lane + HALF];
         }
@@ -121,10 +123,10 @@ static __global__ void __launch_bounds__(32 * MAX_WARPS)
         widen(b, high[i]);
         const float sum = lanes_sum<LANES>(sum_squares(b, sum_squares(a, 0.0f)));
         const float scale = rsqrtf(sum / (float)HEAD_DIM + args.eps);
-        if (way[i].norm)
+        if (way[i].is_turned)
             rotate(&low[i], &high[i], ((const uint4 *)way[i].norm)[lane],
                    ((const uint4 *)way[i].norm)[lane + HALF], scale, angles);
-        if (way[i].dst) {
+        if (way[i].is_there) {
             ((uint4 *)way[i].dst)[lane] = low[i];
             ((uint4 *)way[i].dst)[lane + HALF] = high[i];
         }
@@ -141,7 +143,7 @@ static __global__ void __launch_bounds__(32)
     const float *table = args.rope_table + (size_t)args.positions[row] * args.head_dim;
     float sum = 0.0f;
 
-    for (int i = threadIdx.x; way.norm && i < args.head_dim; i += 32) {
+    for (int i = threadIdx.x; way.is_turned && i < args.head_dim; i += 32) {
         const float value = __bfloat162float(way.src[i]);
         sum += value * value;
     }
@@ -149,7 +151,7 @@ static __global__ void __launch_bounds__(32)
     const float scale = rsqrtf(sum / (float)args.head_dim + args.eps);
     for (int i = threadIdx.x; i < half; i += 32) {
         const __nv_bfloat16 low = way.src[i], high = way.src[i + half];
-        if (way.norm) {
+        if (way.is_turned) {
             const float c = table[2 * i], s = table[2 * i + 1];
             const float x = __bfloat162float(low) * scale * __bfloat162float(way.norm[i]);
             const float y = __bfloat162float(high) * scale * __bfloat162float(way.norm[i + half]);
