@@ -110,7 +110,7 @@ static emc_status find_best(const product *p, void *y, const void *x, const void
     *seconds = 0.0;
     for (int i = 0; i < n_offered; i++) {
         for (int repetition = 0; repetition <= REPETITIONS; repetition++) { /* the first warms up */
-            double this;
+            double this = 0.0;
             EMC_TRY(time_calls(p, &offered[i].algo, y, x, w, &this));
             if (repetition > 0 && (*seconds == 0.0 || this < *seconds))
                 *seconds = this;

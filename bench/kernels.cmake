@@ -26,4 +26,11 @@ foreach(operation attention embed gather_rows head linear rmsnorm rope_store swi
   if(EMC_HAS_CPU)
     add_test(NAME bench_${operation} COMMAND bench_${operation} --quick --device cpu)
   endif()
+  if(EMCELL_VIRTUAL_GPU)
+    add_executable(bench_${operation}_virtual bench_${operation}.c)
+    target_link_libraries(bench_${operation}_virtual PRIVATE emc_cuda_fast device_bench
+      bare_cublaslt emc_flags)
+    add_test(NAME bench_${operation}_virtual
+      COMMAND bench_${operation}_virtual --quick --device cuda)
+  endif()
 endforeach()
