@@ -6,12 +6,14 @@ foreach(subject model golden answers bits engine flight plan)
 endforeach()
 # The same on the virtual GPU. EMCELL_FULL_TESTS adds the build that checks every access.
 set(virtual_builds fast)
+set(virtual_full)
 if(EMCELL_FULL_TESTS)
   set(virtual_builds fast check)
+  set(virtual_full ENV EMT_FULL=1)
 endif()
 foreach(subject golden answers bits engine flight plan)
   emt_add_virtual_test(NAME test_runtime_${subject} SOURCES test_runtime_${subject}.c runtime_case.c
-    BUILDS ${virtual_builds} LINKS emc_runtime emc_loader emc_kernels)
+    BUILDS ${virtual_builds} LINKS emc_runtime emc_loader emc_kernels ${virtual_full})
 endforeach()
 emt_add_test(NAME test_runtime_merge SOURCES test_runtime_merge.c runtime_case.c loader_files.c
   LINKS emc_runtime emc_loader emc_kernels m)
