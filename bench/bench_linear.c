@@ -106,8 +106,8 @@ static emc_status run(device_bench *bench)
     for (size_t i = 0; i < EMC_COUNT(shapes) && status == EMC_OK; i++) {
         job j = {.bench = bench,
                  .rows = device_bench_rows(bench, 8448, 128),
-                 .n = bench->quick ? shapes[i].n / 64 : shapes[i].n,
-                 .k = bench->quick ? shapes[i].k / 64 : shapes[i].k};
+                 .n = bench->quick ? 128 * (1 + shapes[i].n / 8192) : shapes[i].n,
+                 .k = bench->quick ? 128 : shapes[i].k};
         status = measure(&j);
         if (status == EMC_OK)
             print_row(&j, shapes[i].what);

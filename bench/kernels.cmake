@@ -20,6 +20,13 @@ if(EMCELL_CUDA)
   target_include_directories(bare_cublaslt SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
   target_link_libraries(bare_cublaslt PUBLIC CUDA::cudart_static CUDA::cublasLt)
 endif()
+if(EMCELL_VIRTUAL_GPU)
+  add_library(bare_cublaslt_virtual STATIC bare_cublaslt.c)
+  target_compile_definitions(bare_cublaslt_virtual PRIVATE BENCH_HAS_CUBLASLT)
+  target_include_directories(bare_cublaslt_virtual SYSTEM PRIVATE
+    ${CMAKE_SOURCE_DIR}/tests/virtual_gpu/include ${EMC_CUDA_INCLUDE})
+  target_link_libraries(bare_cublaslt_virtual PUBLIC emc_base PRIVATE emc_flags)
+endif()
 foreach(operation attention embed gather_rows head linear rmsnorm rope_store swiglu upload)
   add_executable(bench_${operation} bench_${operation}.c)
   target_link_libraries(bench_${operation} PRIVATE device_bench bare_cublaslt emc_flags)
@@ -29,7 +36,7 @@ foreach(operation attention embed gather_rows head linear rmsnorm rope_store swi
   if(EMCELL_VIRTUAL_GPU)
     add_executable(bench_${operation}_virtual bench_${operation}.c)
     target_link_libraries(bench_${operation}_virtual PRIVATE emc_cuda_fast device_bench
-      bare_cublaslt emc_flags)
+      bare_cublaslt_virtual emc_flags)
     add_test(NAME bench_${operation}_virtual
       COMMAND bench_${operation}_virtual --quick --device cuda)
   endif()
