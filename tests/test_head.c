@@ -11,6 +11,7 @@ typedef struct {
     emc_dtype dtype;
     double scale; /* of the weights */
     int rank;
+    bool scaled;  /* its columns */
     int n_wanted; /* a row; row r has (n_wanted + r) % (n_wanted + 1) of them */
     int n_top;
     bool all;
@@ -18,23 +19,26 @@ typedef struct {
 } head_case;
 
 static const head_case cases[] = {
-    {1, 1, 1, 1, EMC_BF16, 1, 0, 1, 1, true, "the smallest vocabulary"},
-    {3, 32, 64, 64, EMC_BF16, 1, 0, 5, 2, true, "one block"},
-    {3, 32, 63, 60, EMC_BF16, 1, 0, 5, 32, true, "just under a block, with padding ids"},
-    {3, 32, 65, 64, EMC_BF16, 1, 0, 5, 1, true, "just over a block"},
-    {4, 32, 2048, 2000, EMC_BF16, 1, 0, 9, 5, false, "one slab"},
-    {4, 32, 2049, 2049, EMC_BF16, 1, 0, 9, 5, true, "just over a slab, the last id in use"},
-    {130, 40, 4500, 4400, EMC_F32, 1, 0, 20, 3, true, "several slabs and tiles, copies"},
-    {5, 64, 300, 299, EMC_BF16, 1, 4, 7, 4, true, "a low-rank update"},
-    {5, 64, 3000, 3000, EMC_BF16, 12, 0, 7, 1, true, "one id has nearly all the weight"},
-    {1060, 32, 130, 100, EMC_BF16, 1, 0, 2, 1, false, "a second round"},
-    {3, 1024, 5000, 4990, EMC_BF16, 0.1, 0, 40, 8, false, "width of the 0.6B model"},
-    {2, 8, 20, 7, EMC_BF16, 1, 0, 3, 9, true, "fewer ids than are asked for"},
-    {3, 16, 8191, 8191, EMC_BF16, 1, 0, 9, 32, true, "just under a GPU's slab"},
-    {3, 16, 8192, 8192, EMC_BF16, 1, 0, 9, 1, true, "a GPU's slab"},
-    {3, 16, 8193, 8193, EMC_BF16, 1, 0, 9, 32, true, "just over it: the last id has its own"},
-    {4, 8, 16500, 16400, EMC_BF16, 1, 65, 30, 7, true, "a low-rank update over a GPU's slabs"},
-    {2, 8, 151936, 151669, EMC_BF16, 1, 0, 30, 4, false, "vocabulary of the models"},
+    {1, 1, 1, 1, EMC_BF16, 1, 0, false, 1, 1, true, "the smallest vocabulary"},
+    {3, 32, 64, 64, EMC_BF16, 1, 0, false, 5, 2, true, "one block"},
+    {3, 32, 63, 60, EMC_BF16, 1, 0, false, 5, 32, true, "just under a block, with padding ids"},
+    {3, 32, 65, 64, EMC_BF16, 1, 0, false, 5, 1, true, "just over a block"},
+    {4, 32, 2048, 2000, EMC_BF16, 1, 0, false, 9, 5, false, "one slab"},
+    {4, 32, 2049, 2049, EMC_BF16, 1, 0, false, 9, 5, true, "just over a slab, the last id in use"},
+    {130, 40, 4500, 4400, EMC_F32, 1, 0, false, 20, 3, true, "several slabs and tiles, copies"},
+    {5, 64, 300, 299, EMC_BF16, 1, 4, false, 7, 4, true, "a low-rank update"},
+    {5, 64, 3000, 3000, EMC_BF16, 12, 0, false, 7, 1, true, "one id has nearly all the weight"},
+    {1060, 32, 130, 100, EMC_BF16, 1, 0, false, 2, 1, false, "a second round"},
+    {3, 1024, 5000, 4990, EMC_BF16, 0.1, 0, false, 40, 8, false, "width of the 0.6B model"},
+    {2, 8, 20, 7, EMC_BF16, 1, 0, false, 3, 9, true, "fewer ids than are asked for"},
+    {3, 16, 8191, 8191, EMC_BF16, 1, 0, false, 9, 32, true, "just under a GPU's slab"},
+    {3, 16, 8192, 8192, EMC_BF16, 1, 0, false, 9, 1, true, "a GPU's slab"},
+    {3, 16, 8193, 8193, EMC_BF16, 1, 0, false, 9, 32, true,
+     "just over it: the last id has its own"},
+    {4, 8, 16500, 16400, EMC_BF16, 1, 65, false, 30, 7, true,
+     "a low-rank update over a GPU's slabs"},
+    {2, 8, 151936, 151669, EMC_BF16, 1, 0, false, 30, 4, false, "vocabulary of the models"},
+    {3, 16, 8200, 8200, EMC_BF16, 1, 3, true, 30, 3, true, "columns of two slabs with a scale"},
 };
 
 typedef struct {
@@ -42,7 +46,7 @@ typedef struct {
     emc_matrix *w;
     emc_lora *lora;
     ref_lora ref;
-    double *a, *b;
+    double *a, *b, *column_scale;
     emt_buf x, wanted_begin, wanted, logits, log_sum, best, best_logits, all;
     int32_t *begin, *id;
     emc_head_args args;
@@ -58,6 +62,7 @@ static void open_update(emc_device *dev, step *s, const head_case *c, uint64_t *
 {
     const size_t n_a = (size_t)(c->rank * c->k), n_b = (size_t)(c->rank * c->vocab);
     float *a = calloc(n_a + 1, sizeof *a), *b = calloc(n_b + 1, sizeof *b);
+    float *scale = calloc((size_t)c->vocab, sizeof *scale);
 
     s->a = calloc(n_a + 1, sizeof *s->a);
     s->b = calloc(n_b + 1, sizeof *s->b);
@@ -65,12 +70,22 @@ static void open_update(emc_device *dev, step *s, const head_case *c, uint64_t *
         s->a[i] = a[i] = in_bf16(0.2 * emt_normal(seed));
     for (size_t i = 0; i < n_b; i++)
         s->b[i] = b[i] = in_bf16(0.2 * emt_normal(seed));
-    s->ref = (ref_lora){.a = s->a, .b = s->b, .rank = c->rank};
-    const emc_lora_spec spec = {.a = a, .b = b, .rank = c->rank, .n = c->vocab, .k = c->k};
+    s->column_scale = calloc((size_t)c->vocab, sizeof *s->column_scale);
+    for (int j = 0; j < c->vocab; j++)
+        s->column_scale[j] = scale[j] = 0.5f + (float)emt_uniform(seed);
+    s->ref = (ref_lora){
+        .a = s->a, .b = s->b, .column_scale = c->scaled ? s->column_scale : NULL, .rank = c->rank};
+    const emc_lora_spec spec = {.a = a,
+                                .b = b,
+                                .column_scale = c->scaled ? scale : NULL,
+                                .rank = c->rank,
+                                .n = c->vocab,
+                                .k = c->k};
     if (c->rank > 0)
         EMT_OK(dev->ops->lora_open(dev, &s->lora, &spec));
     free(a);
     free(b);
+    free(scale);
 }
 
 static step make_step(emc_device *dev, const head_case *c)
@@ -141,6 +156,7 @@ static void free_step(emc_device *dev, step *s)
     free(s->id);
     free(s->a);
     free(s->b);
+    free(s->column_scale);
 }
 
 /* The n_top largest of n logits, the lowest id first on a tie; -1 where there are no more. */
@@ -218,7 +234,8 @@ static void find_tolerance(const emc_device *dev, const head_case *c, const step
         ref_linear(plain, size, s->x.value, s->part.value, 0, c->vocab, c->k, NULL, NULL, c->rows);
     for (size_t i = 0; i < n; i++) {
         /* x A^T may have been rounded to T on the way. */
-        const double update = c->rank > 0 ? emt_rounding(dev) * (tol[i] - size[i]) : 0.0;
+        const double scale = c->scaled ? s->column_scale[i % (size_t)c->vocab] : 1.0;
+        const double update = c->rank > 0 ? emt_rounding(dev) * (tol[i] - scale * size[i]) : 0.0;
         tol[i] = tol[i] * 4.0 * 0x1p-24 * (2.0 + sqrt(c->k + c->rank)) + 0x1p-24 * fabs(want[i]) +
                  update;
     }
