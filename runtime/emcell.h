@@ -215,7 +215,8 @@ emc_status emc_engine_set_trace(emc_engine *engine, bool on);
 bool emc_engine_get_trace(const emc_engine *engine, int index, emc_trace_entry *out);
 
 /* f32 logits [n_ids, vocab] of every position of one prompt, computed from scratch, for tests and
- * comparisons. Only while nothing is in flight. */
+ * comparisons: rows of generated tokens and of choices are computed in another way, so with answers
+ * they agree to rounding. Only while nothing is in flight. */
 emc_status emc_engine_logits(emc_engine *engine, const int32_t *ids, int n_ids, float *logits);
 
 #ifdef __cplusplus

@@ -458,7 +458,7 @@ static void self_check_finds_a_shifting_product(void **state)
     fixture f;
 
     (void)state;
-    set_up(&f, "group2", EMC_DTYPE_BFLOAT16, NULL);
+    set_up(&f, "group5", EMC_DTYPE_BFLOAT16, NULL);
     const emc_model_info *info = emc_model_get_info(f.model);
     const int widths[] = {(info->n_heads + 2 * info->n_kv_heads) * info->head_dim, info->hidden,
                           2 * info->ffn};

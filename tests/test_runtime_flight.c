@@ -177,7 +177,7 @@ static void assert_all_pages_free(const emc_engine *engine)
 static void full_steps_are_launched_ahead(void **state)
 {
     const emc_engine_options options = {.max_num_batched_tokens = 256, .max_num_readers = 128};
-    const int n = case_on_cpu() ? 40 : 16;
+    const int n = case_on_cpu() ? 40 : 10;
     int n_submitted = 0, n_answered = 0;
     emc_answer answer;
     bool got;
@@ -357,7 +357,7 @@ static void failed_wait_starts_over(void **state)
                                     .ask = i % 3 == 0 ? EMC_ASK_GENERATE : EMC_ASK_CHOICES,
                                     .max_tokens = 5};
     run_requests(f.engine, requests, NULL, 8, N_CHOICES, plain);
-    for (int failing = 0; failing < (case_on_cpu() ? 6 : 2); failing++) {
+    for (int failing = 0; failing < (case_on_cpu() || case_full() ? 6 : 1); failing++) {
         int n_failed = 0;
 
         start_spying(&f);
