@@ -13,9 +13,9 @@
 
 // The only way to launch. Arguments are evaluated here, once, and converted to the kernel's types.
 // More than 48 KiB of dynamic shared memory needs EMC_OPT_IN_SMEM once per kernel and device.
-#define EMC_LAUNCH(kernel, grid, block, smem_bytes, stream, ...) \
+#define EMC_LAUNCH(kernel, grid, block, smem_bytes, stream, ...)                                   \
     emc_launch(kernel, dim3 grid, dim3 block, smem_bytes, stream, __VA_ARGS__)
-#define EMC_OPT_IN_SMEM(kernel, bytes) \
+#define EMC_OPT_IN_SMEM(kernel, bytes)                                                             \
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(bytes))
 
 template <class... P, class... A>
@@ -31,7 +31,7 @@ static inline cudaError_t emc_launch(void (*kernel)(P...), dim3 grid, dim3 block
 }
 
 // The block's dynamic shared memory, 1024-byte aligned. `extern __shared__` has no host equivalent.
-#define EMC_DYNAMIC_SMEM(name) extern __shared__ __align__(1024) unsigned char name[]
+#define EMC_DYNAMIC_SMEM(name)       extern __shared__ __align__(1024) unsigned char name[]
 
 // A static shared variable: EMC_SHARED(float, sums, [32]); a scalar leaves dims empty.
 #define EMC_SHARED(type, name, dims) __shared__ type name dims
@@ -47,8 +47,9 @@ static __device__ __forceinline__ smem_addr smem_addr_of(const void *p)
 // Asynchronous 16-byte copy, global to shared. !valid writes 16 zero bytes and reads nothing.
 static __device__ __forceinline__ void cp_async_16(smem_addr dst, const void *src, bool valid)
 {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n"
-                 ::"r"(dst), "l"(__cvta_generic_to_global(src)), "r"(valid ? 16 : 0) : "memory");
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(dst),
+                 "l"(__cvta_generic_to_global(src)), "r"(valid ? 16 : 0)
+                 : "memory");
 }
 static __device__ __forceinline__ void cp_async_commit()
 {
@@ -64,12 +65,16 @@ template <int N> static __device__ __forceinline__ void cp_async_wait()
 static __device__ __forceinline__ void ldmatrix_x4(uint32_t (&r)[4], smem_addr row)
 {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];\n"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(row) : "memory");
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(row)
+                 : "memory");
 }
 static __device__ __forceinline__ void ldmatrix_x4_trans(uint32_t (&r)[4], smem_addr row)
 {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];\n"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(row) : "memory");
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(row)
+                 : "memory");
 }
 
 // d += a b for one warp: a 16x16, b 16x8 (bf16), d 16x8 (f32), PTX fragment layout.
