@@ -275,13 +275,15 @@ static void short_pages_launch_unless_a_token_may_free_some(void **state)
     assert_int_equal(emc_pages_free(f.engine->cache->pages), 2); /* for the third, ahead of time */
     assert_int_equal(poll_all(&f), 3);
 
-    submit(&f, 0, 30, 8);  /* generates: holds a page until its end */
-    submit(&f, 1, 30, 60); /* and another */
-    submit(&f, 2, 30, 0);
+    EMT_OK(emc_engine_make_room(f.engine, 3, 100));
+    submit(&f, 0, 30, 8); /* generates: holds a page until its end */
     EMT_OK(emc_engine_launch(f.engine, &launched));
     assert_true(launched);
+    submit(&f, 1, 30, 0); /* takes the other two */
+    submit(&f, 2, 30, 0);
     EMT_OK(emc_engine_launch(f.engine, &launched));
     assert_false(launched);
+    assert_true(f.engine->filling->short_of_pages && f.engine->filling->step->n_rows > 0);
     assert_int_equal(poll_all(&f), 3);
     assert_all_pages_free(f.engine);
     tear_down(&f);
@@ -375,6 +377,12 @@ static void failed_wait_starts_over(void **state)
                 assert_string_equal(emc_message(), "the device is lost");
                 assert_int_equal(f.engine->n_flights, 0);
                 assert_all_pages_free(f.engine);
+                for (int i = 0; i < f.engine->n_order; i++) {
+                    assert_int_equal(
+                        emc_sequence_rows_ready(f.engine, f.engine->order[i]),
+                        f.engine->order[i]->n_own +
+                            (f.engine->order[i]->ask == EMC_ASK_CHOICES ? N_NODES : 0));
+                }
                 n_failed++;
                 continue;
             }
