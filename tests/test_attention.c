@@ -36,6 +36,7 @@ static const attention_case cases[] = {
     {{{9, 130, 1, 0, 1}}, 2, 1, 256, 1, "the largest head"},
     {{{9, 130, 1, 0, 1}}, 2, 1, 72, 1, "a head of an odd size"},
     {{{20, 200, 1, 0, 1}}, 2, 1, 64, 8, "steep scores"},
+    {{{9, 200, 90, 3, 0}}, 4, 1, 128, 8, "steep scores, without a mask"},
     {{{1, 0, 1, 0, 1}, {1, 1, 0, 0, 0}}, 1, 1, 128, 1, "one key of 128 values"},
     {{{63, 0, 1, 0, 1}}, 1, 1, 128, 1, "just under a tile of keys"},
     {{{64, 1, 1, 0, 1}}, 2, 1, 128, 1, "a tile of keys behind a prefix of one"},
@@ -287,6 +288,17 @@ static void limits(emc_device *dev)
     REFUSED("n_kv_heads=0", args.n_kv_heads = 0);
     REFUSED("n_heads=0", args.n_heads = 0);
     REFUSED("q_stride=63", args.q_stride = 63);
+    REFUSED("n_causal_items=-1 of n_items=1", args.n_causal_items = -1);
+    REFUSED("n_causal_items=2 of n_items=1", args.n_causal_items = 2);
+    REFUSED("max_causal_rows=0", args.max_causal_rows = 0);
+    REFUSED("max_causal_rows=129", args.max_causal_rows = 129);
+    REFUSED("max_flat_rows=0", args.n_causal_items = 0);
+    REFUSED("max_flat_rows=129",
+            (args.n_causal_items = 0, args.max_flat_rows = 129, args.max_flat_keys = 1));
+    REFUSED("max_flat_keys=0", (args.n_causal_items = 0, args.max_flat_rows = 1));
+    REFUSED("scale=0", args.scale = 0.0f);
+    REFUSED("scale=-1", args.scale = -1.0f);
+    REFUSED("scale=nan", args.scale = NAN);
     REFUSED("16-byte aligned", args.q = (char *)s.q.d + 2);
     REFUSED("16-byte aligned", args.out = (char *)s.out.d + 4);
     REFUSED("16-byte aligned", args.k_cache = (char *)s.k_cache.d + 8);

@@ -251,6 +251,8 @@ static void run_operations(emc_device *dev, const model *m)
                                           .v_cache = m->cache.d,
                                           .items = m->table.d,
                                           .n_items = 1,
+                                          .max_flat_rows = 1,
+                                          .max_flat_keys = 1,
                                           .page_table = zeros,
                                           .path_slots = zeros,
                                           .path_lens = zeros,

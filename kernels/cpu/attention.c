@@ -312,6 +312,27 @@ static emc_status run_task(void *context, int worker, int number)
     return EMC_OK;
 }
 
+static emc_status check_items(const emc_attention_args *args)
+{
+    const int n_flat = args->n_items - args->n_causal_items, most = EMC_MAX_ITEM_ROWS;
+
+    if (args->n_causal_items < 0 || n_flat < 0)
+        return emc_fail(EMC_ERR_ARG, "attention: n_causal_items=%d of n_items=%d",
+                        args->n_causal_items, args->n_items);
+    if (args->n_causal_items > 0 && (args->max_causal_rows < 1 || args->max_causal_rows > most))
+        return emc_fail(EMC_ERR_ARG, "attention: max_causal_rows=%d, need 1 to %d",
+                        args->max_causal_rows, most);
+    if (n_flat > 0 &&
+        (args->max_flat_rows < 1 || args->max_flat_rows > most || args->max_flat_keys < 1))
+        return emc_fail(EMC_ERR_ARG,
+                        "attention: max_flat_rows=%d max_flat_keys=%d, need 1 to %d rows, a key",
+                        args->max_flat_rows, args->max_flat_keys, most);
+    if (!(args->scale > 0.0f && args->scale < INFINITY))
+        return emc_fail(EMC_ERR_ARG, "attention: scale=%g, need a positive number",
+                        (double)args->scale);
+    return EMC_OK;
+}
+
 static emc_status check(const emc_device *dev, const emc_attention_args *args)
 {
     const int dim = args->head_dim, n_heads = args->n_heads, n_kv_heads = args->n_kv_heads;
@@ -330,6 +351,7 @@ static emc_status check(const emc_device *dev, const emc_attention_args *args)
     if (args->q_stride / dim < n_heads)
         return emc_fail(EMC_ERR_ARG, "attention: n_heads=%d head_dim=%d do not fit q_stride=%d",
                         n_heads, dim, args->q_stride);
+    EMC_TRY(check_items(args));
     if (!cpu_aligned(args->out) || !cpu_aligned(args->q) || !cpu_aligned(args->k_cache) ||
         !cpu_aligned(args->v_cache) || !args->items || !args->page_table || !args->path_slots ||
         !args->path_lens)

@@ -9,8 +9,9 @@
 // 128 rows and 64 keys (head_dim 128) ldmatrix reads 160 KiB and copies write 32, 1536 cycles of
 // shared memory at 128 bytes each, against 4 x 256 products, 1024 cycles at the peak of H100's
 // tensor cores and about 1640 at what mma.sync has been seen to reach there. With 16 rows a warp
-// it would be 2300. 4 warps of about 250 registers leave room for two blocks on an SM: one
-// multiplies while the other takes exponentials.
+// it would be 2300, even with Q in registers. 4 warps of 255 registers leave room for two blocks
+// on an SM (one where shared memory is 100 KiB): one multiplies while the other takes exponentials.
+// Blocks start in the order of items: the last to start should be those with few keys.
 //
 // Copies: K and V tiles pass through a ring of three slots by 16-byte cp.async: a tile is asked
 // for two phases (Q K^T of a tile, P V of a tile) before it is used. Page numbers are read a tile
@@ -22,17 +23,17 @@
 // SM are not idle on the same scheduler.
 //
 // Numerics: P is rounded to bf16 for P V, its sum l is taken before that. The maximum m that
-// scores are relative to follows the true one only when that has grown by more than 2^8 in the
-// exponent (P is then at most 256, which is as good as 1 in floating point): most tiles need no
-// rescaling of O.
+// scores are relative to follows the true one with headroom (attention.cuh), a decision of each
+// row's own: most tiles need no rescaling of O.
 //
 // A row's bits are its own. Tiles begin where a segment begins, wherever the rows were cut. An
 // element of an mma result depends on its own row of A alone. A tile that a row does not see adds
 // nothing, exactly: scores are -infinity, so m stays, P is 0, and O and l get zeros added; so
 // whether a neighbour makes the warp compute it does not show. When a neighbour rescales, the row
-// multiplies by 1. Keys past the end are zeros, since 0 * NaN would not be; and a NaN in V of a
-// later row of the same item, which is read in the same tile, is noticed at the end: then the
-// block computes again without it for those rows that do not see it.
+// multiplies by 1. The division adds +0, so that a zero has no sign. Keys past the end are zeros,
+// since 0 * NaN would not be; and a NaN in V of a later row of the same item, which is read in the
+// same tile, is noticed at the end: then the block computes again without it for those rows that
+// do not see it.
 #include "kernels/cuda/attention.cuh"
 
 constexpr int ROWS = EMC_MAX_ITEM_ROWS; // of a block
