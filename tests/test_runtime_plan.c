@@ -1,6 +1,7 @@
 /*
  * Is the memory that was planned the memory that is taken, is too much refused before anything is
- * taken, and does a trace count what the model computes?
+ * taken, and a device whose products depend on the batch; and does a trace count what the model
+ * computes?
  */
 #include "emt.h"
 
@@ -162,6 +163,67 @@ static void what_does_not_fit_is_refused(void **state)
     assert_int_equal(plan.activations, activations + EMC_SCRATCH_BYTES + 12345);
     model->dev->ops = counter.real;
     emc_engine_close(engine);
+    emc_model_close(model);
+    case_close(&c);
+}
+
+/* --- The self-check ----------------------------------------------------------------------------
+ */
+
+/* A product whose rows depend on their place is found when the engine is opened. */
+static int shifted_row;
+static int shifted_n; /* of products of that width; 0: of all */
+
+static emc_status shifting_linear(emc_device *dev, const emc_linear_args *args)
+{
+    unsigned char *d_first =
+        (unsigned char *)args->out + (size_t)shifted_row * args->n * emc_dtype_bytes(dev->dtype);
+    unsigned char first;
+
+    EMC_TRY(counter.real->linear(dev, args));
+    if (args->rows <= shifted_row || (shifted_n > 0 && args->n != shifted_n))
+        return EMC_OK;
+    EMC_TRY(counter.real->download(dev, &first, d_first, 1));
+    first ^= 1;
+    return counter.real->upload(dev, d_first, &first, 1);
+}
+
+static void self_check_finds_a_shifting_product(void **state)
+{
+    const emc_engine_options options = {.max_num_batched_tokens = 256, .max_num_readers = 128};
+    static const int rows[] = {0, 5, 130, 255};
+    static const char *const names[] = {"linear qkv of 256", "linear o of 256",
+                                        "linear gate_up of 256"};
+    emc_engine *engine;
+    emc_ops ops;
+    emc_model *model;
+    runtime_case c;
+
+    (void)state;
+    case_open(&c, "group5", "group5");
+    model = case_model(&c, EMC_DTYPE_BFLOAT16, 1);
+    const emc_model_info *info = emc_model_get_info(model);
+    const int widths[] = {(info->n_heads + 2 * info->n_kv_heads) * info->head_dim, info->hidden,
+                          2 * info->ffn};
+    counter.real = model->dev->ops;
+    ops = *counter.real;
+    ops.linear = shifting_linear;
+    model->dev->ops = &ops;
+    shifted_n = 0;
+    for (size_t i = 0; i < EMC_COUNT(rows); i++) {
+        shifted_row = rows[i];
+        EMT_FAILS(EMC_ERR_DEVICE, "self-check: linear qkv",
+                  emc_engine_open(&engine, model, &options));
+        assert_null(engine);
+    }
+    /* Where a product is of all the rows there is room for, every shape is looked at, and named. */
+    model->dev->at_once = false;
+    for (size_t i = 0; i < EMC_COUNT(widths); i++) {
+        shifted_n = widths[i];
+        EMT_FAILS(EMC_ERR_DEVICE, names[i], emc_engine_open(&engine, model, &options));
+        assert_null(engine);
+    }
+    model->dev->ops = counter.real;
     emc_model_close(model);
     case_close(&c);
 }
@@ -330,6 +392,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(plan_is_what_is_taken),
                                        cmocka_unit_test(what_does_not_fit_is_refused),
+                                       cmocka_unit_test(self_check_finds_a_shifting_product),
                                        cmocka_unit_test(trace_counts_what_is_computed),
                                        cmocka_unit_test(trace_follows_steps_in_flight)};
 
