@@ -25,7 +25,7 @@ typedef struct {
      *               NULL: choose
      *   cache_path  a file that choices are read from and added to, so that they are measured
      *               once on a machine. NULL: none. A damaged one, or of other versions, is
-     *               measured again and replaced
+     *               measured again and replaced; one that cannot be written is left alone
      */
     const char *chosen;
     const char *cache_path;

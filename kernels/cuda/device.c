@@ -12,9 +12,9 @@
 #include "kernels/cuda/upload.h"
 
 /* Rows of a step for one SM: half a tile of 128. The products of a step are then whole waves of
- * tiles, whatever their n, as long as that is a multiple of two tiles: step_rows / 128 times n /
- * 128 tiles on 2 * step_rows / 128 SMs. On the 132 SMs of an H100 or H200 this gives 8448 rows,
- * enough for the products to run at the library's full rate (docs/design.md). */
+ * tiles of 128 rows, whatever their n, as long as that is an even number of tiles. On the 132 SMs
+ * of an H100 or H200 this gives 8448 rows, enough for products to run at the library's full rate.
+ */
 #define ROWS_OF_SM 64
 
 /* Rows whose logits are read in a step: a prompt of a few hundred tokens ends on one of them. */

@@ -7,13 +7,15 @@
 extern "C" {
 #endif
 
-/* d[r][j] = sum_i x[r][i] w[j][i] (+ c[r][j]), f32 sums, one rounding at the store. */
+/* d[r][j] = sum_i x[r][i] w[j][i] (+ c[r][j]), f32 sums, one rounding at the store. Addresses are
+ * 16-byte aligned, or, where a row is no multiple of 16 bytes, as its rows are; multiples of 8 for
+ * k and n are the fast ones. */
 typedef struct {
-    void *d;        /* bf16 or f32 [rows, n] at row stride d_stride */
-    const void *x;  /* bf16 [rows, k] */
-    const void *w;  /* bf16 [n, k] */
-    const void *c;  /* as d, or NULL; may be d itself */
-    int rows, n, k; /* k a multiple of 8 */
+    void *d;       /* bf16 or f32 [rows, n] at row stride d_stride */
+    const void *x; /* bf16 [rows, k] */
+    const void *w; /* bf16 [n, k] */
+    const void *c; /* as d, or NULL; may be d itself */
+    int rows, n, k;
     int d_stride;
     emc_dtype d_dtype; /* BF16 or F32 */
 } cuda_product;
