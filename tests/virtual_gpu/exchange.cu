@@ -77,7 +77,7 @@ static __global__ void ldmatrix_kernel(uint32_t *out, const uint4 *x, int n, boo
     uint32_t r1[1], r2[2], r4[4] = {0, 0, 0, 0};
 
     if (lane < 8 * n)
-        rows[lane * pitch] = x[lane];
+        rows[(lane ^ 1) * pitch] = x[lane ^ 1]; // a row that another lane points at
     __syncwarp();
     const smem_addr row = smem_addr_of(&rows[lane % (8 * n) * pitch]);
     if (n == 1) {

@@ -115,16 +115,14 @@ struct SignalStack {
     {
         stack.ss_size = 256 << 10;
         stack.ss_sp = map_memory(stack.ss_size, PROT_READ | PROT_WRITE);
-        sigaltstack(&stack, nullptr);
+        sigaltstack(&stack, &before);
     }
     ~SignalStack()
     {
-        stack_t none = {};
-        none.ss_flags = SS_DISABLE;
-        sigaltstack(&none, nullptr);
+        sigaltstack(&before, nullptr);
         munmap(stack.ss_sp, stack.ss_size);
     }
-    stack_t stack = {};
+    stack_t stack = {}, before = {};
 };
 
 int file_of(unsigned char byte)
