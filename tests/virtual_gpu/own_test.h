@@ -37,8 +37,10 @@ static inline void each_schedule(void (*test)(void))
 {
     vg_options options = vg_defaults();
 
-    for (options.order = VG_FORWARD; options.order <= VG_RANDOM; options.order++)
-        for (options.async = VG_LATE; options.async <= VG_COIN; options.async++) {
+    for (int order = VG_FORWARD; order <= VG_RANDOM; order++)
+        for (int async = VG_LATE; async <= VG_COIN; async++) {
+            options.order = (vg_order)order;
+            options.async = (vg_async)async;
             vg_set(&options);
             test();
         }
