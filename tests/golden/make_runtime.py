@@ -1,7 +1,7 @@
 """Writes tests/golden/runtime: tiny random Qwen3 checkpoints and adapters with the logits that the
 reference library gives for them.
 
-    python make_runtime.py
+    python make_runtime.py [case ...]      (no case: all of them, from an empty folder)
 
 Needs torch, transformers and peft from PyPI. Seeds are fixed. Each case is a folder:
 
@@ -19,6 +19,7 @@ sharp and a wrong rotation shows.
 import json
 import os
 import shutil
+import sys
 
 import peft
 import torch
@@ -29,6 +30,7 @@ HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "runtime")
 VOCAB = 96
 EOS = [5, 7]
 LENGTHS = [1, 7, 140, 300]
+LONG = {"wide128": 2000, "wide64": 700}  # in place of the last
 MAX_NEW = 24
 
 # heads / kv heads: 1, 2, 4, 5 and 8 queries a K/V head; head_dim is never hidden / heads.
@@ -47,11 +49,18 @@ MODELS = {
                    max_position_embeddings=128,
                    rope_scaling=dict(rope_type="yarn", factor=4.0,
                                      original_max_position_embeddings=128)),
+    # The heads of the published models, that GPUs take on tensor cores.
+    "wide128": dict(hidden_size=64, num_attention_heads=4, num_key_value_heads=1, head_dim=128,
+                    intermediate_size=64, num_hidden_layers=2, tie_word_embeddings=True,
+                    max_position_embeddings=4096),
+    "wide64": dict(hidden_size=64, num_attention_heads=4, num_key_value_heads=2, head_dim=64,
+                   intermediate_size=64, num_hidden_layers=3, tie_word_embeddings=False),
 }
 ODD = dict(hidden_size=12, num_attention_heads=1, num_key_value_heads=1, head_dim=8,
            intermediate_size=8, num_hidden_layers=1, tie_word_embeddings=True)
 DTYPES = {"odd": torch.float32, "group1": torch.float32, "group2": torch.float32, "group4": torch.bfloat16,
-          "group5": torch.bfloat16, "group8": torch.bfloat16}
+          "group5": torch.bfloat16, "group8": torch.bfloat16, "wide128": torch.bfloat16,
+          "wide64": torch.bfloat16}
 SHARDED = {"group2": "100KB", "group5": "60KB"}
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -104,9 +113,10 @@ def load(name, dtype):
                                                          dtype=dtype).eval()
 
 
-def prompts(seed):
+def prompts(name, seed):
     generator = torch.Generator().manual_seed(seed)
-    return [torch.randint(8, VOCAB - 8, (n,), generator=generator).tolist() for n in LENGTHS]
+    lengths = LENGTHS[:-1] + [LONG.get(name, LENGTHS[-1])]
+    return [torch.randint(8, VOCAB - 8, (n,), generator=generator).tolist() for n in lengths]
 
 
 def kept_positions(n):
@@ -114,7 +124,7 @@ def kept_positions(n):
     if n <= 8:
         return list(range(n))
     edges = [p for edge in (128, 256) for p in range(edge - 2, edge + 2)]
-    return sorted({p for p in [*range(0, n, 29), *edges, n - 1] if p < n})
+    return sorted({p for p in [*range(0, n, max(29, n // 40)), *edges, n - 1] if p < n})
 
 
 def run(model, ids):
@@ -132,7 +142,7 @@ def greedy(model, ids):
 
 def write_case(name, model_of, seed):
     """model_of(dtype) gives the model to run."""
-    case = dict(prompts=prompts(seed), positions=[], greedy=[])
+    case = dict(prompts=prompts(name, seed), positions=[], greedy=[])
     tensors = {}
     exact, rounded = model_of(torch.float32), model_of(torch.bfloat16)
     for i, ids in enumerate(case["prompts"]):
@@ -187,12 +197,18 @@ def load_adapted(name, dtype):
 def main():
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    shutil.rmtree(HERE, ignore_errors=True)
-    make_model("odd", ODD, 99)
+    wanted = sys.argv[1:]
+    if not wanted:
+        shutil.rmtree(HERE, ignore_errors=True)
+        make_model("odd", ODD, 99)
     for i, name in enumerate(MODELS):
+        if wanted and name not in wanted:
+            continue
         make_model(name, MODELS[name], 100 + i)
         write_case(name, lambda dtype, n=name: load(n, dtype), 200 + i)
     for i, name in enumerate(ADAPTERS):
+        if wanted and name not in wanted:
+            continue
         make_adapter(name, 300 + i)
         write_case(name, lambda dtype, n=name: load_adapted(n, dtype), 400 + i)
 
