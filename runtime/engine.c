@@ -121,10 +121,13 @@ static emc_status check_rows(const char *name, int rows)
  * page more than it fills and one for its paths, and what is left over from the one before. Steps
  * in flight need none, since a sequence gives its pages back when its last row is queued.
  */
+/* Three steps' worth. A GPU computes a whole step however few rows are in it, so there they must
+ * also be enough for prompts that leave half of their last pages empty. */
 static int default_pages(const emc_model *model, int rows)
 {
     const size_t fit = DEFAULT_CACHE_BYTES / emc_cache_page_bytes(model);
-    const size_t least = 3 * (size_t)rows / EMC_PAGE_POSITIONS + 16;
+    const size_t steps = model->dev->at_once ? 3 : 6;
+    const size_t least = steps * (size_t)rows / EMC_PAGE_POSITIONS + 16;
     const size_t most = least > MOST_DEFAULT_PAGES ? least : MOST_DEFAULT_PAGES;
 
     return (int)(fit < least ? least : fit > most ? most : fit);

@@ -179,11 +179,23 @@ static void add_items(emc_step_items *items, emc_attention_item *array, int n,
     }
 }
 
-/* Puts the items of an array of n one behind the other. */
+static int most_keys_first(const void *a, const void *b)
+{
+    const emc_attention_item *x = a, *y = b;
+    const int64_t x_keys = (int64_t)x->prefix_len + x->own_seen + x->n_rows;
+    const int64_t y_keys = (int64_t)y->prefix_len + y->own_seen + y->n_rows;
+
+    return x_keys != y_keys ? (x_keys < y_keys) - (x_keys > y_keys)
+                            : (x->row0 > y->row0) - (x->row0 < y->row0);
+}
+
+/* Puts the items of an array of n one behind the other. A device begins with the first, so the
+ * causal ones with the most work come first: what runs last, beside idle processors, is short. */
 static void finish_items(const emc_step_items *items, emc_attention_item *array, int n)
 {
     const int n_flat = items->n_items - items->n_causal_items;
 
+    qsort(array, (size_t)items->n_causal_items, sizeof *array, most_keys_first);
     memmove(array + items->n_causal_items, array + n - n_flat, (size_t)n_flat * sizeof *array);
 }
 

@@ -476,6 +476,7 @@ static emc_status launch(cuda_device *cuda, const attention_problem &p, int n_it
                         n_items, p.n_heads);
     EMC_TRY(cuda_check(EMC_OPT_IN_SMEM(attention_causal_kernel<DIM>, n_bytes), what, n_items,
                        p.n_heads, DIM));
+    EMC_TRY(cuda_check(EMC_ALL_SMEM(attention_causal_kernel<DIM>), what, n_items, p.n_heads, DIM));
     return cuda_check(EMC_LAUNCH(attention_causal_kernel<DIM>, ((unsigned)blocks), (THREADS),
                                  n_bytes, cuda->stream, p),
                       what, n_items, p.n_heads, DIM);

@@ -403,6 +403,8 @@ static emc_status launch(cuda_device *cuda, const attention_problem &p, int n_it
         return EMC_OK;
     EMC_TRY(cuda_check(EMC_OPT_IN_SMEM(attention_flat_kernel<L>, L::BYTES), what, n_items, max_rows,
                        max_keys, p.n_heads, DIM));
+    EMC_TRY(cuda_check(EMC_ALL_SMEM(attention_flat_kernel<L>), what, n_items, max_rows, max_keys,
+                       p.n_heads, DIM));
     for (int pair0 = 0; pair0 < all_pairs; pair0 += plan.n_pairs) {
         const unsigned n = (unsigned)min(plan.n_pairs, all_pairs - pair0);
         flat_launch f;

@@ -17,6 +17,10 @@
     emc_launch(kernel, dim3 grid, dim3 block, smem_bytes, stream, __VA_ARGS__)
 #define EMC_OPT_IN_SMEM(kernel, bytes)                                                             \
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(bytes))
+// As much of the L1 as can be becomes shared memory, so that as many blocks fit as were counted on.
+#define EMC_ALL_SMEM(kernel)                                                                       \
+    cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,                   \
+                         cudaSharedmemCarveoutMaxShared)
 
 template <class... P, class... A>
 static inline cudaError_t emc_launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t smem,
