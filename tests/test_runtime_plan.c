@@ -191,7 +191,8 @@ static emc_status shifting_linear(emc_device *dev, const emc_linear_args *args)
 static void self_check_finds_a_shifting_product(void **state)
 {
     const emc_engine_options options = {.max_num_batched_tokens = 256, .max_num_readers = 128};
-    static const int rows[] = {0, 5, 130, 255};
+    const emc_engine_options large = {.max_num_batched_tokens = 1024, .max_num_readers = 128};
+    static const int rows[] = {0, 5, 130, 255}, far_rows[] = {63, 500, 640, 960, 1023};
     static const char *const names[] = {"linear qkv of 256", "linear o of 256",
                                         "linear gate_up of 256"};
     emc_engine *engine;
@@ -221,6 +222,14 @@ static void self_check_finds_a_shifting_product(void **state)
     for (size_t i = 0; i < EMC_COUNT(widths); i++) {
         shifted_n = widths[i];
         EMT_FAILS(EMC_ERR_DEVICE, names[i], emc_engine_open(&engine, model, &options));
+        assert_null(engine);
+    }
+    /* However many rows there are, there is none that it does not look at. */
+    shifted_n = 0;
+    for (size_t i = 0; i < EMC_COUNT(far_rows); i++) {
+        shifted_row = far_rows[i];
+        EMT_FAILS(EMC_ERR_DEVICE, "self-check: linear qkv of 1024",
+                  emc_engine_open(&engine, model, &large));
         assert_null(engine);
     }
     model->dev->ops = counter.real;
