@@ -68,6 +68,35 @@ static void test_whole_sums_only(void **state)
     cuda_case_close(dev);
 }
 
+/* Bit i: algorithm i is what was chosen, where those that may be take so long. */
+static unsigned long long chosen_at(double ms_of_4, double ms_of_6)
+{
+    vg_options gpus = vg_defaults();
+    emc_device *dev;
+
+    gpus.own_clock = true;
+    gpus.product_ms[4] = ms_of_4;
+    gpus.product_ms[6] = ms_of_6;
+    vg_set(&gpus);
+    dev = cuda_case_open(NULL, NULL);
+    free_product(product(dev));
+    vg_lt_reset_counts();
+    free_product(product(dev));
+    cuda_case_close(dev);
+    return vg_lt_read_counts().algorithms;
+}
+
+/* What is measured decides, but not what noise may be. */
+static void test_near_ties_go_to_the_first(void **state)
+{
+    (void)state;
+    assert_int_equal(chosen_at(1.0, 2.0), 1 << 4);
+    assert_int_equal(chosen_at(1.0, 1.0), 1 << 4);
+    assert_int_equal(chosen_at(1.0, 0.98), 1 << 4);
+    assert_int_equal(chosen_at(1.0, 0.96), 1 << 6);
+    assert_int_equal(chosen_at(0.1, 0.05), 1 << 6);
+}
+
 static void test_one_choice_a_shape(void **state)
 {
     emc_device *dev = cuda_case_open(NULL, NULL);
@@ -407,6 +436,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CUDA_CASE(test_choice_is_text),
         CUDA_CASE(test_whole_sums_only),
+        CUDA_CASE(test_near_ties_go_to_the_first),
         CUDA_CASE(test_one_choice_a_shape),
         CUDA_CASE(test_pinned_bits),
         CUDA_CASE(test_bits_tell_algorithms_apart),

@@ -6,6 +6,7 @@
 // offers algorithms one must not take: some cut the sum over k, some need more workspace than is
 // offered, some fail when they are run.
 #include "include/cublasLt.h"
+#include "virtual_gpu/vg.h"
 #include "virtual_gpu/vg_cublaslt.h"
 #include "virtual_gpu/vg_library.hpp"
 
@@ -44,6 +45,7 @@ const Kind kinds[] = {
     {0, CUBLASLT_REDUCTION_SCHEME_NONE, 0, false},
 };
 constexpr int N_KINDS = sizeof kinds / sizeof kinds[0];
+static_assert(N_KINDS <= VG_MAX_ALGORITHMS, "each may be given a time");
 
 bool is_cut(const Kind &kind)
 {
@@ -285,6 +287,7 @@ void run(const Product &p)
     const size_t parts = is_cut(kind) ? (size_t)std::max(kind.splits, 2) : 1;
     std::vector<float> sums(s.m * s.n, 0.f), others;
 
+    vg_pass_time(p.kind);
     if (!vg_start_launch() || !check_memory(p))
         return;
     for (size_t i = 0; i < parts; i++) {

@@ -12,6 +12,9 @@ cudaError_t vg_enqueue(cudaStream_t stream, const char *name, std::function<void
 // Called from within such work: it counts as a launch. False: the device is lost from here on.
 bool vg_start_launch();
 
+// Called from within such work: it is a product by this algorithm, for vg_options.own_clock.
+void vg_pass_time(int algorithm);
+
 // Called from within such work, before memory is used: false, and the device is broken from then
 // on, unless all n bytes at p lie in one allocation of the stream's device and, for reading, have
 // been written (check build). Marks as written what is to be written.
