@@ -25,7 +25,9 @@ typedef struct {
      *               NULL: choose
      *   cache_path  a file that choices are read from and added to, so that they are measured
      *               once on a machine. NULL: none. A damaged one, or of other versions, is
-     *               measured again and replaced; one that cannot be written is left alone
+     *               measured again and replaced; one that cannot be written is left alone.
+     *               Of devices that measure at the same time all take what is written first; a
+     *               file cache_path.lock beside it sees to that, and stays
      */
     const char *chosen;
     const char *cache_path;

@@ -1,4 +1,5 @@
 /* Are products run by algorithms that keep a row's bits, chosen once, and by no others? */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,17 +69,23 @@ static void test_whole_sums_only(void **state)
     cuda_case_close(dev);
 }
 
-/* Bit i: algorithm i is what was chosen, where those that may be take so long. */
-static unsigned long long chosen_at(double ms_of_4, double ms_of_6)
+/* What a product by algorithm 4 takes, and one by 6. */
+static void set_times(double ms_of_4, double ms_of_6)
 {
     vg_options gpus = vg_defaults();
-    emc_device *dev;
 
     gpus.own_clock = true;
     gpus.product_ms[4] = ms_of_4;
     gpus.product_ms[6] = ms_of_6;
     vg_set(&gpus);
-    dev = cuda_case_open(NULL, NULL);
+}
+
+/* Bit i: algorithm i is what was chosen, where those that may be take so long. */
+static unsigned long long chosen_at(double ms_of_4, double ms_of_6)
+{
+    emc_device *dev = cuda_case_open(NULL, NULL);
+
+    set_times(ms_of_4, ms_of_6);
     free_product(product(dev));
     vg_lt_reset_counts();
     free_product(product(dev));
@@ -367,6 +374,96 @@ static void test_cache_grows(void **state)
     cuda_case_close(dev);
 }
 
+/* Two processes start without a cache, and what they measure differs: who writes first decides. */
+static void test_first_choice_wins(void **state)
+{
+    const char *path = emt_temp("together.json");
+    emc_device *first = cuda_case_open(NULL, path), *second = cuda_case_open(NULL, path);
+    char *chosen;
+
+    (void)state;
+    set_times(1, 2);
+    free_product(product(first));
+    EMT_OK(emc_copy_string(&chosen, first->ops->chosen(first)));
+    set_times(2, 1);
+    free_product(product(second));
+    assert_string_equal(second->ops->chosen(second), chosen);
+    vg_lt_reset_counts();
+    free_product(product(second));
+    assert_int_equal(vg_lt_read_counts().algorithms, 1 << 4);
+    assert_int_equal(questions(path), 0);
+    cuda_case_close(first);
+    cuda_case_close(second);
+    free(chosen);
+}
+
+/* ... unless the library refuses it: then it is replaced. */
+static void test_refused_choice_is_replaced(void **state)
+{
+    const char *path = emt_temp("refused.json");
+    emc_device *first = cuda_case_open(NULL, path), *second = cuda_case_open(NULL, path);
+    char *text, *at;
+
+    (void)state;
+    free_product(product(first));
+    text = emt_read(path, NULL);
+    at = strstr(text, "\"algorithm\": \"") + strlen("\"algorithm\": \"");
+    at[20] = at[20] == 'f' ? 'e' : 'f';
+    path = emt_write("refused.json", text, strlen(text));
+    free_product(product(second));
+    assert_int_equal(questions(path), 0);
+    cuda_case_close(first);
+    cuda_case_close(second);
+    free(text);
+}
+
+enum { N_TOGETHER = 4, N_SHAPES = 6 };
+
+typedef struct {
+    const char *path;
+    int first_rows;
+    emc_status status;
+} choosing;
+
+static void *choose_many(void *context)
+{
+    choosing *c = context;
+    const emc_cuda_options options = {.dtype = EMC_BF16, .cache_path = c->path};
+    emc_device *dev;
+
+    c->status = emc_cuda_open(&dev, &options);
+    for (int i = 0; i < N_SHAPES && c->status == EMC_OK; i++) {
+        uint16_t *out;
+        c->status = cuda_case_product(dev, &out, c->first_rows + i, N, K, 0);
+        free(out);
+    }
+    if (dev)
+        dev->ops->close(dev);
+    return NULL;
+}
+
+/* Several add to one file at the same time: all of it is there afterwards. */
+static void test_no_choice_is_lost(void **state)
+{
+    const char *path = emt_temp("many.json");
+    choosing jobs[N_TOGETHER];
+    pthread_t threads[N_TOGETHER];
+
+    (void)state;
+    for (int i = 0; i < N_TOGETHER; i++) {
+        jobs[i] = (choosing){.path = path, .first_rows = 1 + i * N_SHAPES};
+        assert_int_equal(pthread_create(&threads[i], NULL, choose_many, &jobs[i]), 0);
+    }
+    for (int i = 0; i < N_TOGETHER; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    vg_lt_reset_counts();
+    for (int i = 0; i < N_TOGETHER; i++) {
+        assert_int_equal(jobs[i].status, EMC_OK);
+        (void)choose_many(&jobs[i]);
+    }
+    assert_int_equal(vg_lt_read_counts().heuristics, 0);
+}
+
 static void test_damaged_cache(void **state)
 {
     const char *path = emt_temp("damaged.json");
@@ -446,6 +543,9 @@ int main(void)
         CUDA_CASE(test_damaged_choices),
         CUDA_CASE(test_cache),
         CUDA_CASE(test_cache_grows),
+        CUDA_CASE(test_first_choice_wins),
+        CUDA_CASE(test_refused_choice_is_replaced),
+        CUDA_CASE(test_no_choice_is_lost),
         CUDA_CASE(test_damaged_cache),
         CUDA_CASE(test_cache_out_of_reach),
         CUDA_CASE(test_library_fails),

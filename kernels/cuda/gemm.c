@@ -118,6 +118,30 @@ static bool still_runs(cuda_gemm *gemm, cuda_gemm_plan *plan)
            result.workspaceSize <= gemm->workspace_bytes && cuda_gemm_is_whole(&plan->choice.algo);
 }
 
+/* The cache's choice, where another process has made one meanwhile, else the plan's, which is
+ * added: who writes first decides, so that all who start together without a cache have the same
+ * bits. */
+static void agree(cuda_gemm *gemm, cuda_gemm_plan *plan)
+{
+    const int lock = cuda_gemm_lock_cache(gemm->cache_path);
+    cuda_gemm_choices now = {0};
+    bool adopted = false;
+
+    (void)cuda_gemm_read_cache(&now, gemm->cache_path, &gemm->machine);
+    for (size_t i = 0; i < now.n && !adopted; i++) {
+        cuda_gemm_plan theirs = *plan;
+        theirs.choice.algo = now.item[i].algo;
+        adopted =
+            cuda_gemm_same(&now.item[i].shape, &plan->choice.shape) && still_runs(gemm, &theirs);
+        if (adopted)
+            plan->choice.algo = theirs.choice.algo;
+    }
+    if (!adopted)
+        cuda_gemm_add_to_cache(gemm->cache_path, &gemm->machine, &plan->choice);
+    cuda_gemm_unlock_cache(lock);
+    free(now.item);
+}
+
 static emc_status choose(cuda_gemm *gemm, const char *name, cuda_gemm_plan *plan)
 {
     const cuda_gemm_shape *s = &plan->choice.shape;
@@ -142,7 +166,7 @@ static emc_status choose(cuda_gemm *gemm, const char *name, cuda_gemm_plan *plan
                         name, s->rows, s->n, s->k);
     EMC_TRY(cuda_gemm_measure(gemm, name, plan));
     if (gemm->cache_path)
-        cuda_gemm_add_to_cache(gemm->cache_path, &gemm->machine, &plan->choice);
+        agree(gemm, plan);
     return EMC_OK;
 }
 

@@ -6,9 +6,13 @@
  *
  * The digits are the library's own words for an algorithm, which it documents to hold for the same
  * version of it. The file is {"products_of": [that object, for each kind of machine]}. */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/json.h"
@@ -248,6 +252,31 @@ static emc_status write_file(const char *path, const emc_text *text)
         status = emc_out_file_commit(file);
     emc_out_file_close(file);
     return status;
+}
+
+int cuda_gemm_lock_cache(const char *path)
+{
+    emc_text name = {0};
+    int fd = -1;
+
+    /* A file of its own, since the cache's is replaced by every write. It stays: one that was
+     * removed could be locked by two, each with a file of that name. */
+    if (emc_text_addf(&name, "%s.lock", path) == EMC_OK)
+        fd = open(name.bytes, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    emc_text_free(&name);
+    while (fd >= 0 && flock(fd, LOCK_EX) != 0) {
+        if (errno == EINTR)
+            continue;
+        (void)close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
+void cuda_gemm_unlock_cache(int lock)
+{
+    if (lock >= 0)
+        (void)close(lock);
 }
 
 void cuda_gemm_add_to_cache(const char *path, const cuda_gemm_machine *machine,

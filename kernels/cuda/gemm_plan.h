@@ -86,8 +86,14 @@ emc_status cuda_gemm_read_chosen(cuda_gemm_choices *out, const char *text,
 emc_status cuda_gemm_read_cache(cuda_gemm_choices *out, const char *path,
                                 const cuda_gemm_machine *machine);
 
-/* Adds a choice to the cache file; other machines' stay. A file that cannot be written is left
- * alone: measuring again is all that is lost. */
+/* From here to the unlock no other process or device has the cache file locked; it waits for them.
+ * -1, which is no lock, where the folder or its file system has none: choices of processes that
+ * start at the same time may then differ, or be lost. */
+int cuda_gemm_lock_cache(const char *path);
+void cuda_gemm_unlock_cache(int lock); /* -1 is fine */
+
+/* Adds a choice to the cache file, or puts it in that shape's place; other machines' stay. A file
+ * that cannot be written is left alone: measuring again is all that is lost. */
 void cuda_gemm_add_to_cache(const char *path, const cuda_gemm_machine *machine,
                             const cuda_gemm_choice *choice);
 
