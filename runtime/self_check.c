@@ -6,14 +6,15 @@
  * of the product: so each comes at every place of a tile, beside others. The results of one and the
  * same row must be the same wherever it stands.
  */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/size.h"
 #include "runtime/engine.h"
 
-#define SOURCES    13 /* different rows: a prime, so that tiles do not come round */
-#define ORDERS     (SOURCES - 1)
+#define SOURCES    61 /* different rows: a prime, so that tiles do not come round */
+#define ORDERS     12
 #define BLOCK_ROWS (SOURCES * ORDERS)
 /* A device that multiplies the real rows alone gets two tiles. */
 #define FEW_ROWS 256
@@ -21,14 +22,22 @@
  * sum. So many rows at a time. */
 #define STRETCH_ROWS 64
 
-/* Any fixed numbers of both signs do; a linear congruential generator gives them. */
+static uint32_t next(uint32_t *state)
+{
+    *state = *state * 1664525u + 1013904223u; /* a linear congruential generator */
+    return *state;
+}
+
+/* Fixed numbers of both signs and very different sizes: products of short numbers of one size add
+ * up exactly in f32, and then no order of a sum shows. */
 static void fill(float *x, size_t n)
 {
     uint32_t state = 1;
 
     for (size_t i = 0; i < n; i++) {
-        state = state * 1664525u + 1013904223u;
-        x[i] = (float)(int32_t)state * 0x1p-30f;
+        const int32_t value = (int32_t)next(&state);
+
+        x[i] = ldexpf((float)value, -30 - (int)(next(&state) >> 28));
     }
 }
 
@@ -119,7 +128,7 @@ static emc_status run_check(self_check *check)
 static void make_block(self_check *check, const char *sources, int k)
 {
     check->width = (size_t)k * emc_dtype_bytes(check->dev->dtype);
-    for (int r = 0; r < BLOCK_ROWS; r++)
+    for (int r = 0; r < BLOCK_ROWS && r < check->rows; r++)
         memcpy(check->block + (size_t)r * check->width,
                sources + (size_t)source_at(r) * check->width, check->width);
 }

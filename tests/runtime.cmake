@@ -4,17 +4,21 @@ foreach(subject model golden answers bits engine flight plan)
   emt_add_test(NAME test_runtime_${subject} SOURCES test_runtime_${subject}.c runtime_case.c
     LINKS emc_runtime emc_loader emc_kernels)
 endforeach()
-# The same on the virtual GPU. EMCELL_FULL_TESTS adds the build that checks every access.
+# The same on the virtual GPU. EMCELL_FULL_TESTS adds the build that checks every access, and takes
+# every golden model and all sequences in the fast one.
 set(virtual_builds fast)
-set(virtual_full)
 if(EMCELL_FULL_TESTS)
   set(virtual_builds fast check)
-  set(virtual_full ENV EMT_FULL=1)
 endif()
 foreach(subject golden answers bits engine flight plan)
   emt_add_virtual_test(NAME test_runtime_${subject} SOURCES test_runtime_${subject}.c runtime_case.c
-    BUILDS ${virtual_builds} LINKS emc_runtime emc_loader emc_kernels ${virtual_full})
+    BUILDS ${virtual_builds} LINKS emc_runtime emc_loader emc_kernels)
 endforeach()
+if(EMCELL_FULL_TESTS)
+  foreach(subject golden bits)
+    set_property(TEST test_runtime_${subject}_fast_virtual APPEND PROPERTY ENVIRONMENT EMT_FULL=1)
+  endforeach()
+endif()
 emt_add_test(NAME test_runtime_merge SOURCES test_runtime_merge.c runtime_case.c loader_files.c
   LINKS emc_runtime emc_loader emc_kernels m)
 emt_add_test(NAME test_runtime_random SOURCES test_runtime_random.c runtime_case.c loader_files.c
@@ -26,6 +30,8 @@ emt_add_virtual_test(NAME test_runtime_merge SOURCES test_runtime_merge.c runtim
   loader_files.c BUILDS fast LINKS emc_runtime emc_loader emc_kernels m)
 emt_add_virtual_test(NAME test_runtime_gpus SOURCES test_runtime_gpus.c runtime_case.c BUILDS fast
   LINKS emc_runtime emc_loader emc_kernels)
+emt_add_virtual_test(NAME test_runtime_self_check SOURCES test_runtime_self_check.c runtime_case.c
+  BUILDS fast LINKS emc_runtime emc_loader emc_kernels)
 # Every allocation of our own code in that test goes through its counters.
 foreach(build "" _fast_virtual _check_virtual)
   if(TARGET test_runtime_engine${build})
