@@ -390,6 +390,7 @@ static void limits(emc_device *dev)
     emt_buf x = emt_normals(dev, 4 * 64, 1.0, &seed);
     emt_buf out = emt_poison(dev, 4 * 64);
     const emc_linear_args good = {.out = out.d, .x = x.d, .w = w.matrix, .n = 64, .rows = 4};
+    const size_t four_rows = 4 * 32 * emc_dtype_bytes(dev->dtype);
     emc_linear_args args;
 
 #define REFUSED(text, change)                                                                      \
@@ -412,6 +413,8 @@ static void limits(emc_device *dev)
     REFUSED("not 16-byte aligned", args.residual = (char *)out.d + 2);
     REFUSED("overlaps x", args.out = x.d);
     REFUSED("overlaps x", args.residual = (char *)out.d + 16);
+    REFUSED("overlaps x", (args.x = out.d, args.out = (char *)out.d + four_rows,
+                           args.batch_rows = 5)); /* what there is room for may be written */
     REFUSED("low-rank update [63, 32]", args.lora = other.lora);
 #undef REFUSED
     emt_fetch(&out);

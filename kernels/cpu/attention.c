@@ -190,7 +190,7 @@ static void take_keys(const task *t, int place, const int *slots, int n)
 {
     const job *j = t->j;
     const size_t dim = (size_t)j->args->head_dim;
-    float key[FOUR][CPU_HEAD_MAX];
+    float key[FOUR][EMC_MAX_HEAD_DIM];
 
     for (int i = 0; i < n; i++) {
         const size_t at = cache_place(t, slots[i]);
@@ -204,7 +204,7 @@ static void take_keys(const task *t, int place, const int *slots, int n)
         memset(key[i], 0, dim * sizeof(float));
     for (size_t d = 0; d < dim; d += 4)
         cpu_transpose4(&t->s->keys[place / PIECE][d][place % PIECE], PIECE, &key[0][d],
-                       CPU_HEAD_MAX);
+                       EMC_MAX_HEAD_DIM);
 }
 
 /* All keys of a segment that starts at page_table[first_page]; row i of the task sees
@@ -312,66 +312,12 @@ static emc_status run_task(void *context, int worker, int number)
     return EMC_OK;
 }
 
-static emc_status check_items(const emc_attention_args *args)
-{
-    const int n_flat = args->n_items - args->n_causal_items, most = EMC_MAX_ITEM_ROWS;
-
-    if (args->n_causal_items < 0 || n_flat < 0)
-        return emc_fail(EMC_ERR_ARG, "attention: n_causal_items=%d of n_items=%d",
-                        args->n_causal_items, args->n_items);
-    if (args->n_causal_items > 0 && (args->max_causal_rows < 1 || args->max_causal_rows > most))
-        return emc_fail(EMC_ERR_ARG, "attention: max_causal_rows=%d, need 1 to %d",
-                        args->max_causal_rows, most);
-    if (n_flat > 0 &&
-        (args->max_flat_rows < 1 || args->max_flat_rows > most || args->max_flat_keys < 1))
-        return emc_fail(EMC_ERR_ARG,
-                        "attention: max_flat_rows=%d max_flat_keys=%d, need 1 to %d rows, a key",
-                        args->max_flat_rows, args->max_flat_keys, most);
-    if (!(args->scale > 0.0f && args->scale < INFINITY))
-        return emc_fail(EMC_ERR_ARG, "attention: scale=%g, need a positive number",
-                        (double)args->scale);
-    return EMC_OK;
-}
-
-static emc_status check(const emc_device *dev, const emc_attention_args *args)
-{
-    const int dim = args->head_dim, n_heads = args->n_heads, n_kv_heads = args->n_kv_heads;
-
-    if (args->rows < 1 || args->n_items < 1)
-        return emc_fail(EMC_ERR_ARG, "attention: rows=%d n_items=%d, need both >= 1", args->rows,
-                        args->n_items);
-    if (dim < 8 || dim % 8 != 0 || dim > CPU_HEAD_MAX)
-        return emc_fail(EMC_ERR_ARG, "attention: head_dim=%d, need a multiple of 8 up to %d", dim,
-                        CPU_HEAD_MAX);
-    if (n_kv_heads < 1 || n_heads < 1 || n_heads % n_kv_heads != 0)
-        return emc_fail(EMC_ERR_ARG,
-                        "attention: n_heads=%d n_kv_heads=%d, need one to divide the "
-                        "other",
-                        n_heads, n_kv_heads);
-    if (args->q_stride / dim < n_heads)
-        return emc_fail(EMC_ERR_ARG, "attention: n_heads=%d head_dim=%d do not fit q_stride=%d",
-                        n_heads, dim, args->q_stride);
-    EMC_TRY(check_items(args));
-    if (!cpu_aligned(args->out) || !cpu_aligned(args->q) || !cpu_aligned(args->k_cache) ||
-        !cpu_aligned(args->v_cache) || !args->items || !args->page_table || !args->path_slots ||
-        !args->path_lens)
-        return emc_fail(EMC_ERR_ARG,
-                        "attention: rows=%d, a tensor is missing or not 16-byte aligned",
-                        args->rows);
-    const size_t size = emc_dtype_bytes(dev->dtype), width = (size_t)n_heads * (size_t)dim;
-    const size_t rows = (size_t)args->rows;
-    if (cpu_overlap(args->out, rows * width * size, args->q,
-                    ((rows - 1) * (size_t)args->q_stride + width) * size))
-        return emc_fail(EMC_ERR_ARG, "attention: rows=%d, out overlaps q", args->rows);
-    return EMC_OK;
-}
-
 emc_status cpu_attention(emc_device *dev, const emc_attention_args *args)
 {
     job j = {.dtype = dev->dtype, .args = args, .workers = cpu_of(dev)->workers};
     int longest = 1;
 
-    EMC_TRY(check(dev, args));
+    EMC_TRY(emc_check_attention(dev->dtype, args));
     for (int i = 0; i < args->n_items; i++)
         longest = args->items[i].n_rows > longest ? args->items[i].n_rows : longest;
     j.group = args->n_heads / args->n_kv_heads;

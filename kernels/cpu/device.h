@@ -1,6 +1,7 @@
 #pragma once
-/* What the operations of a CPU device share: the device itself, weights, scratch, limits. */
+/* What the operations of a CPU device share: the device itself, weights, scratch. */
 
+#include "kernels/check.h"
 #include "kernels/cpu.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/pool.h"
@@ -24,8 +25,7 @@ extern "C" {
 /* Query vectors, counted over rows and heads, that share the keys and values of a task. */
 #define CPU_QUERIES 64
 
-#define CPU_HEAD_MAX 256 /* values of a head */
-#define CPU_PIECE    64  /* keys or values that an inner loop takes side by side, at most */
+#define CPU_PIECE 64 /* keys or values that an inner loop takes side by side, at most */
 
 /* An unfinished log-sum-exp and argmax of one row over one slab of the vocabulary. */
 typedef struct {
@@ -40,10 +40,10 @@ typedef struct {
     float scores[CPU_QUERIES][EMC_PAGE_POSITIONS];
     /* Keys transposed, 64 side by side; values in pieces of 64: what an inner loop walks over has
      * no gaps, so that it fills every set of the cache. */
-    float keys[EMC_PAGE_POSITIONS / CPU_PIECE][CPU_HEAD_MAX][CPU_PIECE];
-    float values[CPU_HEAD_MAX / CPU_PIECE][EMC_PAGE_POSITIONS][CPU_PIECE];
-    float queries[CPU_QUERIES][CPU_HEAD_MAX];
-    float sums[CPU_QUERIES][CPU_HEAD_MAX];
+    float keys[EMC_PAGE_POSITIONS / CPU_PIECE][EMC_MAX_HEAD_DIM][CPU_PIECE];
+    float values[EMC_MAX_HEAD_DIM / CPU_PIECE][EMC_PAGE_POSITIONS][CPU_PIECE];
+    float queries[CPU_QUERIES][EMC_MAX_HEAD_DIM];
+    float sums[CPU_QUERIES][EMC_MAX_HEAD_DIM];
     float max[CPU_QUERIES];
     float weight[CPU_QUERIES];
     int seen[CPU_QUERIES]; /* keys of the tile at hand that a query sees */
@@ -112,10 +112,6 @@ void cpu_matrix_close(emc_device *dev, emc_matrix *matrix);
 emc_status cpu_lora_open(emc_device *dev, emc_lora **out, const emc_lora_spec *spec);
 void cpu_lora_close(emc_device *dev, emc_lora *lora);
 
-/* The limits that every product has; `name` begins the message. */
-emc_status cpu_check_product(const char *name, const void *x, int rows, const emc_matrix *w,
-                             int first, int n, const emc_lora *lora);
-
 /* 64-byte aligned zeros, freed by cpu_free (NULL is fine). EMC_ERR_DEVICE: not enough memory. */
 emc_status cpu_alloc(void **out, size_t n_bytes, const char *what);
 void cpu_free(void *memory);
@@ -123,16 +119,17 @@ void cpu_free(void *memory);
 /* At least n_bytes at *memory, which holds *held now; what was there is lost when it grows. */
 emc_status cpu_fit(void *memory, size_t *held, size_t n_bytes, const char *what);
 
-/* Whether a tensor's address is one that every device takes. */
-static inline bool cpu_aligned(const void *tensor)
+/* Shapes for kernels/check.h. */
+static inline emc_shape cpu_matrix_shape(const emc_matrix *matrix)
 {
-    return tensor && (uintptr_t)tensor % 16 == 0;
+    const emc_shape shape = {matrix ? matrix->n_rows : 0, matrix ? matrix->k : 0};
+    return shape;
 }
 
-/* Whether n_a bytes at a and n_b bytes at b have any in common. */
-static inline bool cpu_overlap(const void *a, size_t n_a, const void *b, size_t n_b)
+static inline emc_shape cpu_lora_shape(const emc_lora *lora)
 {
-    return (uintptr_t)a < (uintptr_t)b + n_b && (uintptr_t)b < (uintptr_t)a + n_a;
+    const emc_shape shape = {lora ? lora->n : 0, lora ? lora->k : 0};
+    return shape;
 }
 
 static inline const void *cpu_at(const void *tensor, emc_dtype dtype, size_t index)

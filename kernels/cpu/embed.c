@@ -55,15 +55,7 @@ emc_status cpu_embed(emc_device *dev, void *out, const emc_matrix *table, const 
 {
     job j = {dev->dtype, out, table, lora, ids, rows};
 
-    if (!table || !ids || rows < 1 || !cpu_aligned(out))
-        return emc_fail(EMC_ERR_ARG,
-                        "embed: rows=%d dim=%d, need a table, ids, rows >= 1 and out 16-byte "
-                        "aligned",
-                        rows, table ? table->k : 0);
-    if (lora && (lora->k != table->n_rows || lora->n != table->k || lora->column_scale))
-        return emc_fail(EMC_ERR_ARG,
-                        "embed: a low-rank update [%d, %d] for a table [%d, %d], need them "
-                        "transposed and no column scale",
-                        lora->n, lora->k, table->n_rows, table->k);
+    EMC_TRY(emc_check_embed(out, cpu_matrix_shape(table), cpu_lora_shape(lora),
+                            lora && lora->column_scale, ids, rows));
     return cpu_pool_run(cpu_of(dev)->pool, embed_rows, &j, cpu_items(rows, ROWS_PER_ITEM));
 }

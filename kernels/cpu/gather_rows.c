@@ -28,12 +28,8 @@ static emc_status gather(void *context, int worker, int item)
 emc_status cpu_gather_rows(emc_device *dev, void *out, const void *x, const int32_t *index, int n,
                            int dim)
 {
-    if (n < 1 || dim < 1)
-        return emc_fail(EMC_ERR_ARG, "gather_rows: n=%d dim=%d, need both >= 1", n, dim);
     job j = {out, x, index, n, (size_t)dim * emc_dtype_bytes(dev->dtype)};
-    if (!cpu_aligned(out) || !cpu_aligned(x) || !index)
-        return emc_fail(EMC_ERR_ARG,
-                        "gather_rows: n=%d dim=%d, a tensor is missing or not 16-byte aligned", n,
-                        dim);
+
+    EMC_TRY(emc_check_gather_rows(out, x, index, n, dim));
     return cpu_pool_run(cpu_of(dev)->pool, gather, &j, cpu_items(n, ROWS_PER_ITEM));
 }

@@ -129,26 +129,11 @@ static void finish_row(const job *j, int r)
     }
 }
 
-static emc_status check(const emc_head_args *args)
-{
-    EMC_TRY(cpu_check_product("head", args->x, args->rows, args->w, 0,
-                              args->w ? args->w->n_rows : 0, args->lora));
-    if (args->n_ids < 1 || args->n_ids > args->w->n_rows)
-        return emc_fail(EMC_ERR_ARG, "head: n_ids=%d of a vocabulary of %d", args->n_ids,
-                        args->w->n_rows);
-    if (args->n_top < 1 || args->n_top > EMC_MAX_TOP)
-        return emc_fail(EMC_ERR_ARG, "head: n_top=%d, need 1 to %d", args->n_top, EMC_MAX_TOP);
-    if (!args->wanted_begin || !args->log_sum || !args->top_ids)
-        return emc_fail(EMC_ERR_ARG, "head: rows=%d, wanted_begin, log_sum or top_ids is missing",
-                        args->rows);
-    return EMC_OK;
-}
-
 emc_status cpu_head(emc_device *dev, const emc_head_args *args)
 {
     cpu_device *cpu = cpu_of(dev);
 
-    EMC_TRY(check(args));
+    EMC_TRY(emc_check_head(args, cpu_matrix_shape(args->w), cpu_lora_shape(args->lora)));
     const int vocab = args->w->n_rows;
     for (int row0 = 0; row0 < args->rows; row0 += CPU_ROUND_ROWS) {
         const int left = args->rows - row0;

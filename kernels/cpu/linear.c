@@ -28,32 +28,12 @@ static void store_tile(void *context, const cpu_tile *tile)
     }
 }
 
-static emc_status check_places(const emc_device *dev, const emc_linear_args *args)
-{
-    const size_t size = emc_dtype_bytes(dev->dtype), rows = (size_t)args->rows;
-    const size_t out_bytes = rows * (size_t)args->n * size;
-    const size_t x_bytes = rows * (size_t)args->w->k * size;
-
-    if (!cpu_aligned(args->out) || (args->residual && !cpu_aligned(args->residual)))
-        return emc_fail(EMC_ERR_ARG,
-                        "linear: rows=%d n=%d k=%d, out or residual is not 16-byte aligned",
-                        args->rows, args->n, args->w->k);
-    if (cpu_overlap(args->out, out_bytes, args->x, x_bytes) ||
-        (args->residual && args->residual != args->out &&
-         cpu_overlap(args->out, out_bytes, args->residual, out_bytes)))
-        return emc_fail(EMC_ERR_ARG,
-                        "linear: rows=%d n=%d k=%d, out overlaps x, or residual without being it",
-                        args->rows, args->n, args->w->k);
-    return EMC_OK;
-}
-
 emc_status cpu_linear(emc_device *dev, const emc_linear_args *args)
 {
     cpu_device *cpu = cpu_of(dev);
 
-    EMC_TRY(cpu_check_product("linear", args->x, args->rows, args->w, args->first, args->n,
-                              args->lora));
-    EMC_TRY(check_places(dev, args));
+    EMC_TRY(
+        emc_check_linear(dev->dtype, args, cpu_matrix_shape(args->w), cpu_lora_shape(args->lora)));
     for (int row0 = 0; row0 < args->rows; row0 += CPU_ROUND_ROWS) {
         const int left = args->rows - row0;
         const size_t out0 = (size_t)row0 * (size_t)args->n;

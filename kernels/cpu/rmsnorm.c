@@ -85,16 +85,7 @@ emc_status cpu_rmsnorm(emc_device *dev, void *out, const void *x, const void *we
              .dim = dim,
              .eps = eps};
 
-    if (rows < 1 || dim < 8 || dim % 8 != 0)
-        return emc_fail(EMC_ERR_ARG, "rmsnorm: rows=%d dim=%d, need rows >= 1, dim %% 8 == 0", rows,
-                        dim);
-    const size_t n_bytes = (size_t)rows * (size_t)dim * emc_dtype_bytes(dev->dtype);
-    if (!cpu_aligned(out) || !cpu_aligned(x) || !cpu_aligned(weight) ||
-        (out != x && cpu_overlap(out, n_bytes, x, n_bytes)))
-        return emc_fail(EMC_ERR_ARG,
-                        "rmsnorm: rows=%d dim=%d, need 16-byte aligned tensors, and out to be x "
-                        "or apart from it",
-                        rows, dim);
+    EMC_TRY(emc_check_rmsnorm(dev->dtype, out, x, weight, rows, dim));
     return cpu_pool_run(cpu_of(dev)->pool, norm_rows, &j, cpu_items(rows, ROWS_PER_ITEM));
 }
 
@@ -111,16 +102,6 @@ emc_status cpu_add_rmsnorm(emc_device *dev, void *out, void *x, const void *y, c
              .dim = dim,
              .eps = eps};
 
-    if (rows < 1 || dim < 8 || dim % 8 != 0)
-        return emc_fail(EMC_ERR_ARG, "add_rmsnorm: rows=%d dim=%d, need rows >= 1, dim %% 8 == 0",
-                        rows, dim);
-    const size_t n_bytes = (size_t)rows * (size_t)dim * emc_dtype_bytes(dev->dtype);
-    if (!cpu_aligned(out) || !cpu_aligned(x) || !cpu_aligned(y) || !cpu_aligned(weight) ||
-        cpu_overlap(x, n_bytes, y, n_bytes) || cpu_overlap(x, n_bytes, out, n_bytes) ||
-        (out != y && cpu_overlap(out, n_bytes, y, n_bytes)))
-        return emc_fail(EMC_ERR_ARG,
-                        "add_rmsnorm: rows=%d dim=%d, need 16-byte aligned tensors, x apart from "
-                        "the others, and out to be y or apart from it",
-                        rows, dim);
+    EMC_TRY(emc_check_add_rmsnorm(dev->dtype, out, x, y, weight, rows, dim));
     return cpu_pool_run(cpu_of(dev)->pool, norm_rows, &j, cpu_items(rows, ROWS_PER_ITEM));
 }

@@ -16,7 +16,7 @@ static void rotate_head(void *out, const void *x, const float *weight, const flo
                         const job *j)
 {
     const int dim = j->args->head_dim, half = dim / 2;
-    float value[CPU_HEAD_MAX], turned[CPU_HEAD_MAX], sum[SUMS] = {0};
+    float value[EMC_MAX_HEAD_DIM], turned[EMC_MAX_HEAD_DIM], sum[SUMS] = {0};
 
     cpu_widen(value, x, j->dtype, (size_t)dim);
     for (int i = 0; i < dim; i += SUMS)
@@ -61,7 +61,7 @@ static emc_status rope_rows(void *context, int worker, int item)
     const emc_rope_args *args = j->args;
     const size_t dim = (size_t)args->head_dim;
     const int row0 = item * ROWS_PER_ITEM;
-    float q_norm[CPU_HEAD_MAX], k_norm[CPU_HEAD_MAX];
+    float q_norm[EMC_MAX_HEAD_DIM], k_norm[EMC_MAX_HEAD_DIM];
 
     (void)worker;
     if (args->q)
@@ -81,41 +81,10 @@ static emc_status rope_rows(void *context, int worker, int item)
     return EMC_OK;
 }
 
-static emc_status check(const emc_rope_args *args)
-{
-    const int dim = args->head_dim;
-    const bool q = args->q != NULL, k = args->k != NULL;
-
-    if (args->rows < 1 || dim < 8 || dim % 8 != 0 || dim > CPU_HEAD_MAX)
-        return emc_fail(EMC_ERR_ARG,
-                        "rope_store: rows=%d head_dim=%d, need rows >= 1 and head_dim a multiple "
-                        "of 8 up to %d",
-                        args->rows, dim, CPU_HEAD_MAX);
-    if (q && (args->n_heads < 1 || args->q_stride / dim < args->n_heads))
-        return emc_fail(EMC_ERR_ARG, "rope_store: n_heads=%d head_dim=%d do not fit q_stride=%d",
-                        args->n_heads, dim, args->q_stride);
-    if (k && (args->n_kv_heads < 1 || args->kv_stride / dim < args->n_kv_heads))
-        return emc_fail(EMC_ERR_ARG,
-                        "rope_store: n_kv_heads=%d head_dim=%d do not fit kv_stride=%d",
-                        args->n_kv_heads, dim, args->kv_stride);
-    if (k != (args->v != NULL) || (!q && !k))
-        return emc_fail(EMC_ERR_ARG, "rope_store: rows=%d, need q, or k and v, or all three",
-                        args->rows);
-    if (!cpu_aligned(args->rope_table) || !args->positions ||
-        (q && (!cpu_aligned(args->q) || !cpu_aligned(args->q_norm))) ||
-        (k && (!cpu_aligned(args->k) || !cpu_aligned(args->v) || !cpu_aligned(args->k_norm) ||
-               !cpu_aligned(args->k_cache) || !cpu_aligned(args->v_cache) || !args->slots)))
-        return emc_fail(EMC_ERR_ARG,
-                        "rope_store: rows=%d head_dim=%d, a tensor is missing or not 16-byte "
-                        "aligned",
-                        args->rows, dim);
-    return EMC_OK;
-}
-
 emc_status cpu_rope_store(emc_device *dev, const emc_rope_args *args)
 {
     job j = {dev->dtype, args};
 
-    EMC_TRY(check(args));
+    EMC_TRY(emc_check_rope_store(args));
     return cpu_pool_run(cpu_of(dev)->pool, rope_rows, &j, cpu_items(args->rows, ROWS_PER_ITEM));
 }

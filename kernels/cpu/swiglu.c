@@ -47,14 +47,6 @@ emc_status cpu_swiglu(emc_device *dev, void *out, const void *gate_up, int rows,
 {
     job j = {dev->dtype, out, gate_up, rows, ffn};
 
-    if (rows < 1 || ffn < 8 || ffn % 8 != 0)
-        return emc_fail(EMC_ERR_ARG, "swiglu: rows=%d ffn=%d, need rows >= 1, ffn %% 8 == 0", rows,
-                        ffn);
-    const size_t out_bytes = (size_t)rows * (size_t)ffn * emc_dtype_bytes(dev->dtype);
-    if (!cpu_aligned(out) || !cpu_aligned(gate_up) ||
-        cpu_overlap(out, out_bytes, gate_up, 2 * out_bytes))
-        return emc_fail(EMC_ERR_ARG,
-                        "swiglu: rows=%d ffn=%d, need 16-byte aligned tensors that do not overlap",
-                        rows, ffn);
+    EMC_TRY(emc_check_swiglu(dev->dtype, out, gate_up, rows, ffn));
     return cpu_pool_run(cpu_of(dev)->pool, swiglu_rows, &j, cpu_items(rows, ROWS_PER_ITEM));
 }

@@ -48,25 +48,12 @@ static emc_status fit_matrix(cpu_device *cpu, const emc_matrix *matrix)
                    "partial sums over the vocabulary");
 }
 
-static emc_status check_parts(const emc_matrix_part *parts, int n_parts, int k, int *n_rows)
+/* What whole blocks and steps of the products leave room for. */
+static emc_status check_room(int n_rows, int k)
 {
-    int total = 0;
-
-    if (!parts || n_parts < 1 || k < 1 || k > INT_MAX - CPU_K_STEP)
-        return emc_fail(EMC_ERR_ARG, "matrix_open: n_parts=%d k=%d, need both >= 1", n_parts, k);
-    for (int i = 0; i < n_parts; i++) {
-        const emc_matrix_part *part = &parts[i];
-        if (!part->data || part->n_rows < 1 || part->n_rows > INT_MAX - 2 * CPU_BLOCK - total)
-            return emc_fail(EMC_ERR_ARG,
-                            "matrix_open: part %d has n_rows=%d, need data and n_rows >= 1, in "
-                            "all below 2^31",
-                            i, part->n_rows);
-        if (part->dtype != EMC_F32 && part->dtype != EMC_BF16 && part->dtype != EMC_F16)
-            return emc_fail(EMC_ERR_ARG, "matrix_open: part %d has dtype %d, need F32, BF16 or F16",
-                            i, (int)part->dtype);
-        total += part->n_rows;
-    }
-    *n_rows = total;
+    if (n_rows > INT_MAX - 2 * CPU_BLOCK || k > INT_MAX - CPU_K_STEP)
+        return emc_fail(EMC_ERR_ARG, "matrix_open: n_rows=%d k=%d, need at most %d and %d", n_rows,
+                        k, INT_MAX - 2 * CPU_BLOCK, INT_MAX - CPU_K_STEP);
     return EMC_OK;
 }
 
@@ -79,7 +66,8 @@ emc_status cpu_matrix_open(emc_device *dev, emc_matrix **out, const emc_matrix_p
     int n_rows = 0;
 
     *out = NULL;
-    EMC_TRY(check_parts(parts, n_parts, k, &n_rows));
+    EMC_TRY(emc_check_matrix(parts, n_parts, k, &n_rows));
+    EMC_TRY(check_room(n_rows, k));
     EMC_TRY(emc_alloc(&matrix, 1, sizeof *matrix + (size_t)n_parts * sizeof *matrix->parts,
                       "a matrix"));
     matrix->k = k;
@@ -125,9 +113,10 @@ emc_status cpu_lora_open(emc_device *dev, emc_lora **out, const emc_lora_spec *s
     emc_status status;
 
     *out = NULL;
-    if (rank < 1 || n < 1 || k < 1 || n > INT_MAX - 2 * CPU_BLOCK || !spec->a || !spec->b)
-        return emc_fail(EMC_ERR_ARG, "lora_open: rank=%d n=%d k=%d, need a, b and all three >= 1",
-                        rank, n, k);
+    EMC_TRY(emc_check_lora(spec));
+    if (n > INT_MAX - 2 * CPU_BLOCK)
+        return emc_fail(EMC_ERR_ARG, "lora_open: n=%d, need at most %d", n,
+                        INT_MAX - 2 * CPU_BLOCK);
     const size_t stride = (size_t)n + CPU_BLOCK;
     EMC_TRY(emc_alloc(&lora, 1, sizeof *lora, "a low-rank update"));
     lora->n = n;
@@ -165,22 +154,4 @@ void cpu_lora_close(emc_device *dev, emc_lora *lora)
     free(lora->b);
     free(lora->column_scale);
     free(lora);
-}
-
-emc_status cpu_check_product(const char *name, const void *x, int rows, const emc_matrix *w,
-                             int first, int n, const emc_lora *lora)
-{
-    const int w_rows = w ? w->n_rows : 0, k = w ? w->k : 0;
-
-    if (!w || rows < 1 || first < 0 || n < 1 || n > w_rows || first > w_rows - n)
-        return emc_fail(EMC_ERR_ARG,
-                        "%s: rows=%d first=%d n=%d of a matrix [%d, %d], need rows >= 1 and "
-                        "rows of the matrix that are there",
-                        name, rows, first, n, w_rows, k);
-    if (!cpu_aligned(x))
-        return emc_fail(EMC_ERR_ARG, "%s: rows=%d k=%d, x is not 16-byte aligned", name, rows, k);
-    if (lora && (lora->n != w_rows || lora->k != k))
-        return emc_fail(EMC_ERR_ARG, "%s: a low-rank update [%d, %d] for a matrix [%d, %d]", name,
-                        lora->n, lora->k, w_rows, k);
-    return EMC_OK;
 }

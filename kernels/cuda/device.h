@@ -1,9 +1,10 @@
 #pragma once
-/* What the files of the CUDA device share: the device itself, weights, scratch, checks. Plain C,
+/* What the files of the CUDA device share: the device itself, weights, scratch. Plain C,
  * for .c and .cu files alike. */
 
 #include <cuda_runtime_api.h>
 
+#include "kernels/check.h"
 #include "kernels/cuda.h"
 
 #ifdef __cplusplus
@@ -71,7 +72,8 @@ emc_status cuda_check_gpu(int index);
 emc_status cuda_check(cudaError_t error, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* The same for a library's error, in the library's own words. Always EMC_ERR_DEVICE. */
+/* The same for a library's error, in the library's own words, after CUDA's where the device is at
+ * fault. Always EMC_ERR_DEVICE. Waits for the device. */
 emc_status cuda_check_library(const char *library, const char *words, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -82,16 +84,17 @@ emc_status cuda_take(cuda_device *cuda, void **out, size_t n_bytes, const char *
 /* At least n_bytes; what was there is lost when it grows. Waits for the device when it grows. */
 emc_status cuda_fit(cuda_device *cuda, cuda_scratch *scratch, size_t n_bytes, const char *what);
 
-/* Whether a tensor's address is one that every device takes. */
-static inline bool cuda_aligned(const void *tensor)
+/* Shapes for kernels/check.h. */
+static inline emc_shape cuda_matrix_shape(const emc_matrix *matrix)
 {
-    return tensor && (uintptr_t)tensor % 16 == 0;
+    const emc_shape shape = {matrix ? matrix->n_rows : 0, matrix ? matrix->k : 0};
+    return shape;
 }
 
-/* Whether n_a bytes at a and n_b bytes at b have any in common. */
-static inline bool cuda_overlap(const void *a, size_t n_a, const void *b, size_t n_b)
+static inline emc_shape cuda_lora_shape(const emc_lora *lora)
 {
-    return (uintptr_t)a < (uintptr_t)b + n_b && (uintptr_t)b < (uintptr_t)a + n_a;
+    const emc_shape shape = {lora ? lora->n : 0, lora ? lora->k : 0};
+    return shape;
 }
 
 /* Blocks of `grain` that cover n. */
@@ -102,9 +105,6 @@ static inline int cuda_blocks(int n, int grain)
 
 /* weights.c */
 
-/* The limits that linear and head have in common: EMC_ERR_ARG, beginning with `name`. */
-emc_status cuda_check_product(const char *name, const void *x, int rows, const emc_matrix *w,
-                              int first, int n, const emc_lora *lora);
 emc_status cuda_matrix_open(emc_device *dev, emc_matrix **out, const emc_matrix_part *parts,
                             int n_parts, int k);
 void cuda_matrix_close(emc_device *dev, emc_matrix *matrix);

@@ -68,16 +68,8 @@ emc_status cuda_embed(emc_device *dev, void *out, const emc_matrix *table, const
 {
     cuda_device *cuda = cuda_use(dev);
 
-    if (!table || !ids || rows < 1 || !cuda_aligned(out))
-        return emc_fail(EMC_ERR_ARG,
-                        "embed: rows=%d dim=%d, need a table, ids, rows >= 1 and out 16-byte "
-                        "aligned",
-                        rows, table ? table->k : 0);
-    if (lora && (lora->k != table->n_rows || lora->n != table->k || lora->column_scale))
-        return emc_fail(EMC_ERR_ARG,
-                        "embed: a low-rank update [%d, %d] for a table [%d, %d], need them "
-                        "transposed and no column scale",
-                        lora->n, lora->k, table->n_rows, table->k);
+    EMC_TRY(emc_check_embed(out, cuda_matrix_shape(table), cuda_lora_shape(lora),
+                            lora && lora->column_scale, ids, rows));
     if (!lora)
         return cuda_copy_rows(cuda, "embed", out, table->d, ids, rows, table->k);
     const embed_job job = {(__nv_bfloat16 *)out,

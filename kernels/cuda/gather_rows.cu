@@ -59,11 +59,6 @@ emc_status cuda_gather_rows(emc_device *dev, void *out, const void *x, const int
 {
     cuda_device *cuda = cuda_use(dev);
 
-    if (n < 1 || dim < 1)
-        return emc_fail(EMC_ERR_ARG, "gather_rows: n=%d dim=%d, need both >= 1", n, dim);
-    if (!cuda_aligned(out) || !cuda_aligned(x) || !index)
-        return emc_fail(EMC_ERR_ARG,
-                        "gather_rows: n=%d dim=%d, a tensor is missing or not 16-byte aligned", n,
-                        dim);
+    EMC_TRY(emc_check_gather_rows(out, x, index, n, dim));
     return cuda_copy_rows(cuda, "gather_rows", out, x, index, n, dim);
 }

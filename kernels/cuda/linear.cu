@@ -115,32 +115,12 @@ static void place(linear_plan *plan, const emc_linear_args *args, void *scratch)
     }
 }
 
-static emc_status check_places(const emc_linear_args *args)
-{
-    const size_t rows = (size_t)run_rows(args), size = sizeof(__nv_bfloat16);
-    const size_t out_bytes = rows * (size_t)args->n * size;
-    const size_t x_bytes = rows * (size_t)args->w->k * size;
-
-    if (!cuda_aligned(args->out) || (args->residual && !cuda_aligned(args->residual)))
-        return emc_fail(EMC_ERR_ARG,
-                        "linear: rows=%d n=%d k=%d, out or residual is not 16-byte aligned",
-                        args->rows, args->n, args->w->k);
-    if (cuda_overlap(args->out, out_bytes, args->x, x_bytes) ||
-        (args->residual && args->residual != args->out &&
-         cuda_overlap(args->out, out_bytes, args->residual, out_bytes)))
-        return emc_fail(EMC_ERR_ARG,
-                        "linear: rows=%d n=%d k=%d, out overlaps x, or residual without being it",
-                        args->rows, args->n, args->w->k);
-    return EMC_OK;
-}
-
 emc_status cuda_linear(emc_device *dev, const emc_linear_args *args)
 {
     cuda_device *cuda = cuda_use(dev);
 
-    EMC_TRY(cuda_check_product("linear", args->x, args->rows, args->w, args->first, args->n,
-                               args->lora));
-    EMC_TRY(check_places(args));
+    EMC_TRY(emc_check_linear(dev->dtype, args, cuda_matrix_shape(args->w),
+                             cuda_lora_shape(args->lora)));
     linear_plan plan = make_plan(args);
     EMC_TRY(cuda_fit(cuda, &cuda->lora, plan.scratch_bytes, "low-rank activations"));
     place(&plan, args, cuda->lora.d);

@@ -166,16 +166,7 @@ emc_status cuda_rmsnorm(emc_device *dev, void *out, const void *x, const void *w
 {
     cuda_device *cuda = cuda_use(dev);
 
-    if (rows < 1 || dim < CUDA_CHUNK || dim % CUDA_CHUNK != 0)
-        return emc_fail(EMC_ERR_ARG, "rmsnorm: rows=%d dim=%d, need rows >= 1, dim %% 8 == 0", rows,
-                        dim);
-    const size_t n_bytes = (size_t)rows * (size_t)dim * sizeof(__nv_bfloat16);
-    if (!cuda_aligned(out) || !cuda_aligned(x) || !cuda_aligned(weight) ||
-        (out != x && cuda_overlap(out, n_bytes, x, n_bytes)))
-        return emc_fail(EMC_ERR_ARG,
-                        "rmsnorm: rows=%d dim=%d, need 16-byte aligned tensors, and out to be x "
-                        "or apart from it",
-                        rows, dim);
+    EMC_TRY(emc_check_rmsnorm(dev->dtype, out, x, weight, rows, dim));
     const norm_job job = {(uint4 *)out, (uint4 *)x,       NULL, (const uint4 *)weight,
                           rows,         dim / CUDA_CHUNK, eps};
     return launch<false>(cuda, "rmsnorm", &job);
@@ -186,17 +177,7 @@ emc_status cuda_add_rmsnorm(emc_device *dev, void *out, void *x, const void *y, 
 {
     cuda_device *cuda = cuda_use(dev);
 
-    if (rows < 1 || dim < CUDA_CHUNK || dim % CUDA_CHUNK != 0)
-        return emc_fail(EMC_ERR_ARG, "add_rmsnorm: rows=%d dim=%d, need rows >= 1, dim %% 8 == 0",
-                        rows, dim);
-    const size_t n_bytes = (size_t)rows * (size_t)dim * sizeof(__nv_bfloat16);
-    if (!cuda_aligned(out) || !cuda_aligned(x) || !cuda_aligned(y) || !cuda_aligned(weight) ||
-        cuda_overlap(x, n_bytes, y, n_bytes) || cuda_overlap(x, n_bytes, out, n_bytes) ||
-        (out != y && cuda_overlap(out, n_bytes, y, n_bytes)))
-        return emc_fail(EMC_ERR_ARG,
-                        "add_rmsnorm: rows=%d dim=%d, need 16-byte aligned tensors, x apart from "
-                        "the others, and out to be y or apart from it",
-                        rows, dim);
+    EMC_TRY(emc_check_add_rmsnorm(dev->dtype, out, x, y, weight, rows, dim));
     const norm_job job = {
         (uint4 *)out,     (uint4 *)x, (const uint4 *)y, (const uint4 *)weight, rows,
         dim / CUDA_CHUNK, eps};

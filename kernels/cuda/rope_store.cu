@@ -18,7 +18,6 @@
 
 constexpr int ITEMS = 3; // heads that a lane has a part of
 constexpr int MAX_WARPS = 8;
-constexpr int MAX_HEAD_DIM = 256;
 
 // What becomes of a head. No pointer is ever set to NULL: the compiler then knows that all of them
 // are of global memory.
@@ -164,37 +163,6 @@ static __global__ void __launch_bounds__(32)
     }
 }
 
-static emc_status check(const emc_rope_args *args)
-{
-    const int dim = args->head_dim;
-    const bool q = args->q != NULL, k = args->k != NULL;
-
-    if (args->rows < 1 || dim < 8 || dim % 8 != 0 || dim > MAX_HEAD_DIM)
-        return emc_fail(EMC_ERR_ARG,
-                        "rope_store: rows=%d head_dim=%d, need rows >= 1 and head_dim a multiple "
-                        "of 8 up to %d",
-                        args->rows, dim, MAX_HEAD_DIM);
-    if (q && (args->n_heads < 1 || args->q_stride / dim < args->n_heads))
-        return emc_fail(EMC_ERR_ARG, "rope_store: n_heads=%d head_dim=%d do not fit q_stride=%d",
-                        args->n_heads, dim, args->q_stride);
-    if (k && (args->n_kv_heads < 1 || args->kv_stride / dim < args->n_kv_heads))
-        return emc_fail(EMC_ERR_ARG,
-                        "rope_store: n_kv_heads=%d head_dim=%d do not fit kv_stride=%d",
-                        args->n_kv_heads, dim, args->kv_stride);
-    if (k != (args->v != NULL) || (!q && !k))
-        return emc_fail(EMC_ERR_ARG, "rope_store: rows=%d, need q, or k and v, or all three",
-                        args->rows);
-    if (!cuda_aligned(args->rope_table) || !args->positions ||
-        (q && (!cuda_aligned(args->q) || !cuda_aligned(args->q_norm))) ||
-        (k && (!cuda_aligned(args->k) || !cuda_aligned(args->v) || !cuda_aligned(args->k_norm) ||
-               !cuda_aligned(args->k_cache) || !cuda_aligned(args->v_cache) || !args->slots)))
-        return emc_fail(EMC_ERR_ARG,
-                        "rope_store: rows=%d head_dim=%d, a tensor is missing or not 16-byte "
-                        "aligned",
-                        args->rows, dim);
-    return EMC_OK;
-}
-
 template <int HEAD_DIM>
 static cudaError_t launch(const cuda_device *cuda, const emc_rope_args *args, int n_heads)
 {
@@ -211,7 +179,7 @@ emc_status cuda_rope_store(emc_device *dev, const emc_rope_args *args)
     emc_rope_args there = *args; // with no heads of what is not there
     cudaError_t error;
 
-    EMC_TRY(check(args));
+    EMC_TRY(emc_check_rope_store(args));
     if (!args->q)
         there.n_heads = there.q_stride = 0;
     if (!args->k)

@@ -58,15 +58,7 @@ emc_status cuda_swiglu(emc_device *dev, void *out, const void *gate_up, int rows
 {
     cuda_device *cuda = cuda_use(dev);
 
-    if (rows < 1 || ffn < CUDA_CHUNK || ffn % CUDA_CHUNK != 0)
-        return emc_fail(EMC_ERR_ARG, "swiglu: rows=%d ffn=%d, need rows >= 1, ffn %% 8 == 0", rows,
-                        ffn);
-    const size_t out_bytes = (size_t)rows * (size_t)ffn * sizeof(__nv_bfloat16);
-    if (!cuda_aligned(out) || !cuda_aligned(gate_up) ||
-        cuda_overlap(out, out_bytes, gate_up, 2 * out_bytes))
-        return emc_fail(EMC_ERR_ARG,
-                        "swiglu: rows=%d ffn=%d, need 16-byte aligned tensors that do not overlap",
-                        rows, ffn);
+    EMC_TRY(emc_check_swiglu(dev->dtype, out, gate_up, rows, ffn));
     const int row_chunks = ffn / CUDA_CHUNK;
     return cuda_check(EMC_LAUNCH(swiglu_kernel,
                                  (cuda_blocks(row_chunks, PIECE),

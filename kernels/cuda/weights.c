@@ -8,28 +8,6 @@
 
 /* --- Matrices --------------------------------------------------------------------------------- */
 
-static emc_status sum_rows(int *n_rows, const emc_matrix_part *parts, int n_parts, int k)
-{
-    long long sum = 0;
-
-    if (n_parts < 1 || k < 1)
-        return emc_fail(EMC_ERR_ARG, "matrix_open: n_parts=%d k=%d, need both >= 1", n_parts, k);
-    for (int i = 0; i < n_parts; i++) {
-        const emc_matrix_part *part = &parts[i];
-        sum += part->n_rows;
-        if (!part->data || part->n_rows < 1 || sum > INT32_MAX)
-            return emc_fail(EMC_ERR_ARG,
-                            "matrix_open: part %d has n_rows=%d, need data and n_rows >= 1, in "
-                            "all below 2^31",
-                            i, part->n_rows);
-        if (part->dtype != EMC_F32 && part->dtype != EMC_BF16 && part->dtype != EMC_F16)
-            return emc_fail(EMC_ERR_ARG, "matrix_open: part %d has dtype %d, need F32, BF16 or F16",
-                            i, (int)part->dtype);
-    }
-    *n_rows = (int)sum;
-    return EMC_OK;
-}
-
 static emc_status send_parts(cuda_device *cuda, emc_matrix *matrix, const emc_matrix_part *parts,
                              int n_parts)
 {
@@ -54,7 +32,7 @@ emc_status cuda_matrix_open(emc_device *dev, emc_matrix **out, const emc_matrix_
     char what[64];
 
     *out = NULL;
-    EMC_TRY(sum_rows(&n_rows, parts, n_parts, k));
+    EMC_TRY(emc_check_matrix(parts, n_parts, k, &n_rows));
     (void)snprintf(what, sizeof what, "weights [%d, %d]", n_rows, k);
     if (!emc_size_mul(&n_bytes, (size_t)n_rows, (size_t)k) ||
         !emc_size_mul(&n_bytes, n_bytes, sizeof(uint16_t)))
@@ -129,10 +107,10 @@ emc_status cuda_lora_open(emc_device *dev, emc_lora **out, const emc_lora_spec *
 
     *out = NULL;
     (void)cuda_current(dev);
-    if (spec->rank < 1 || spec->n < 1 || spec->k < 1 || !spec->a || !spec->b ||
-        spec->rank > INT32_MAX - CUDA_RANK_MULTIPLE)
-        return emc_fail(EMC_ERR_ARG, "lora_open: rank=%d n=%d k=%d, need a, b and all three >= 1",
-                        spec->rank, spec->n, spec->k);
+    EMC_TRY(emc_check_lora(spec));
+    if (spec->rank > INT32_MAX - CUDA_RANK_MULTIPLE)
+        return emc_fail(EMC_ERR_ARG, "lora_open: rank=%d, need at most %d", spec->rank,
+                        INT32_MAX - CUDA_RANK_MULTIPLE);
     EMC_TRY(emc_alloc(&lora, 1, sizeof *lora, "a low-rank update"));
     lora->n = spec->n;
     lora->k = spec->k;
@@ -156,22 +134,4 @@ void cuda_lora_close(emc_device *dev, emc_lora *lora)
     (void)cudaFree(lora->b.d);
     (void)cudaFree(lora->column_scale);
     free(lora);
-}
-
-emc_status cuda_check_product(const char *name, const void *x, int rows, const emc_matrix *w,
-                              int first, int n, const emc_lora *lora)
-{
-    const int w_rows = w ? w->n_rows : 0, k = w ? w->k : 0;
-
-    if (!w || rows < 1 || first < 0 || n < 1 || n > w_rows || first > w_rows - n)
-        return emc_fail(EMC_ERR_ARG,
-                        "%s: rows=%d first=%d n=%d of a matrix [%d, %d], need rows >= 1 and "
-                        "rows of the matrix that are there",
-                        name, rows, first, n, w_rows, k);
-    if (!cuda_aligned(x))
-        return emc_fail(EMC_ERR_ARG, "%s: rows=%d k=%d, x is not 16-byte aligned", name, rows, k);
-    if (lora && (lora->n != w_rows || lora->k != k))
-        return emc_fail(EMC_ERR_ARG, "%s: a low-rank update [%d, %d] for a matrix [%d, %d]", name,
-                        lora->n, lora->k, w_rows, k);
-    return EMC_OK;
 }
