@@ -359,6 +359,31 @@ static void test_lost(void **state)
     }
 }
 
+/* An operation breaks the device, and the library is the first to notice. */
+static void test_lost_to_the_library(void **state)
+{
+    emc_device *dev = cuda_case_open(NULL, NULL);
+    layer l = open_layer(dev, false, false);
+    vg_options gpus = vg_defaults();
+    vg_lt_options products = vg_lt_defaults();
+
+    (void)state;
+    EMT_OK(dev->ops->prepare_linear(dev, &l.args));
+    EMT_OK(dev->ops->sync(dev));
+    gpus.async = VG_LATE;
+    gpus.lost_after = 0;
+    vg_set(&gpus);
+    EMT_OK(dev->ops->linear(dev, &l.args));
+    products.fails_after = 0;
+    vg_lt_set(&products);
+    EMT_FAILS(EMC_ERR_DEVICE, "the GPU is lost to this process", dev->ops->linear(dev, &l.args));
+    assert_non_null(strstr(emc_message(), "CUBLAS_STATUS_EXECUTION_FAILED"));
+    assert_non_null(strstr(emc_message(), "CUDA_LAUNCH_BLOCKING=1"));
+    close_layer(dev, &l);
+    cuda_case_close(dev);
+    vg_clear();
+}
+
 /* --- Several GPUs ----------------------------------------------------------------------------- */
 
 typedef struct {
@@ -436,6 +461,7 @@ int main(void)
         CUDA_CASE(test_no_memory_anywhere),
         CUDA_CASE(test_prepared),
         CUDA_CASE(test_lost),
+        CUDA_CASE(test_lost_to_the_library),
         CUDA_CASE(test_two_devices),
         CUDA_CASE(test_devices_in_turn),
     };

@@ -42,6 +42,11 @@ static bool is_lost(cudaError_t error)
     case cudaErrorDevicesUnavailable:
     case cudaErrorContextIsDestroyed:
     case cudaErrorExternalDevice:
+    case cudaErrorMpsClientTerminated:
+#if CUDART_VERSION >= 12080
+    case cudaErrorContained:
+    case cudaErrorTensorMemoryLeak:
+#endif
     case cudaErrorUnknown:
         return true;
     default:
@@ -63,14 +68,18 @@ emc_status cuda_check(cudaError_t error, const char *format, ...)
     if (is_lost(error))
         return emc_fail(EMC_ERR_DEVICE,
                         "cuda: %s: %s; the GPU is lost to this process: what had been finished "
-                        "stays, start again for the rest",
+                        "stays, start again for the rest (the operation named here noticed it; "
+                        "CUDA_LAUNCH_BLOCKING=1 shows which it was)",
                         what, cudaGetErrorString(error));
     return emc_fail(EMC_ERR_DEVICE, "cuda: %s: %s", what, cudaGetErrorString(error));
 }
 
 emc_status cuda_check_library(const char *library, const char *words, const char *format, ...)
 {
-    const cudaError_t behind = cudaPeekAtLastError();
+    /* What a library is told by the driver is not the runtime's last error: a fault of earlier
+     * work that the library was the first to notice is seen by waiting for it. */
+    const cudaError_t faulted = cudaDeviceSynchronize();
+    const cudaError_t behind = faulted != cudaSuccess ? faulted : cudaPeekAtLastError();
     char what[192];
     va_list args;
 

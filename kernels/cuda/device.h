@@ -72,7 +72,8 @@ emc_status cuda_check_gpu(int index);
 emc_status cuda_check(cudaError_t error, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* The same for a library's error, in the library's own words. Always EMC_ERR_DEVICE. */
+/* The same for a library's error, in the library's own words, and CUDA's where the device is at
+ * fault. Always EMC_ERR_DEVICE. Waits for the device. */
 emc_status cuda_check_library(const char *library, const char *words, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
