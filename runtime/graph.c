@@ -214,6 +214,19 @@ bool emc_graph_get_product(const emc_graph *graph, int index, emc_graph_product 
     return true;
 }
 
+emc_head_args emc_graph_get_head(const emc_graph *graph)
+{
+    const emc_model *model = graph->model;
+
+    return (emc_head_args){.x = graph->readers.h,
+                           .w = model->head.w,
+                           .lora = model->head.lora,
+                           .n_top = 1,
+                           .rows = graph->readers.batch_rows,
+                           .batch_rows = graph->readers.batch_rows,
+                           .n_ids = model->info.vocab};
+}
+
 /* --- Preparing ------------------------------------------------------------------------------ */
 
 /* Attention without what belongs to a step. */
@@ -256,19 +269,11 @@ static emc_status prepare_attention(const emc_graph *graph, int n_positions, boo
 static emc_status prepare_head(const emc_graph *graph)
 {
     emc_device *dev = graph->model->dev;
-    const emc_head_args head = {.x = graph->readers.h,
-                                .w = graph->model->head.w,
-                                .lora = graph->model->head.lora,
-                                .wanted_begin = graph->act,
-                                .wanted = graph->act,
-                                .wanted_logits = graph->act,
-                                .log_sum = graph->act,
-                                .top_ids = graph->act,
-                                .n_top = 1,
-                                .rows = graph->readers.batch_rows,
-                                .batch_rows = graph->readers.batch_rows,
-                                .n_ids = graph->model->info.vocab};
+    emc_head_args head = emc_graph_get_head(graph);
 
+    head.wanted_begin = head.wanted = graph->act;
+    head.wanted_logits = head.log_sum = graph->act;
+    head.top_ids = graph->act;
     return dev->ops->prepare_head(dev, &head);
 }
 
@@ -473,20 +478,16 @@ static emc_status run_head(const pass *p)
     const emc_graph *graph = p->graph;
     const emc_model *model = graph->model;
     const emc_step_arrays *d = &p->args->step->device;
-    const emc_head_args head = {.x = graph->readers.h,
-                                .w = model->head.w,
-                                .lora = model->head.lora,
-                                .wanted_begin = d->wanted_begin,
-                                .wanted = d->wanted,
-                                .wanted_logits = d->wanted_logits,
-                                .log_sum = d->log_sums,
-                                .top_ids = d->best,
-                                .n_top = 1,
-                                .all_logits = p->args->all_logits,
-                                .rows = p->readers,
-                                .batch_rows = graph->readers.batch_rows,
-                                .n_ids = p->args->n_ids};
+    emc_head_args head = emc_graph_get_head(graph);
 
+    head.wanted_begin = d->wanted_begin;
+    head.wanted = d->wanted;
+    head.wanted_logits = d->wanted_logits;
+    head.log_sum = d->log_sums;
+    head.top_ids = d->best;
+    head.all_logits = p->args->all_logits;
+    head.rows = p->readers;
+    head.n_ids = p->args->n_ids;
     EMC_TRY(add_and_norm(p, &graph->readers, model->norm, p->readers));
     EMC_TRY(model->dev->ops->head(model->dev, &head));
     return emc_trace_mark(p->args->trace, EMC_TRACE_HEAD,

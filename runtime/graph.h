@@ -31,6 +31,10 @@ typedef struct {
 
 bool emc_graph_get_product(const emc_graph *graph, int index, emc_graph_product *out);
 
+/* The head of a full step, without what belongs to a step: which logits are wanted, and where
+ * results go. */
+emc_head_args emc_graph_get_head(const emc_graph *graph);
+
 /* Marks of a trace that emc_graph_run makes at most. */
 int emc_graph_marks(const emc_model *model);
 

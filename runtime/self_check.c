@@ -21,6 +21,8 @@
 /* All results are looked at, for in bf16 only one value in some thousands tells another order of a
  * sum. So many rows at a time. */
 #define STRETCH_ROWS 64
+/* Ids of the vocabulary from one that is looked at to the next, of a row. */
+#define HEAD_STEP 1024
 
 static uint32_t next(uint32_t *state)
 {
@@ -59,7 +61,7 @@ typedef struct {
 } self_check;
 
 /* Fills x with the block, again and again: each copy doubles what is there. */
-static emc_status set_rows(const self_check *check)
+static emc_status set_rows(const self_check *check, const void *x)
 {
     const emc_ops *ops = check->dev->ops;
     const size_t whole = (size_t)check->rows * check->width;
@@ -67,7 +69,7 @@ static emc_status set_rows(const self_check *check)
     char *d_x;
 
     /* Its owner lends x for this. */
-    memcpy(&d_x, &check->product.args.x, sizeof d_x);
+    memcpy(&d_x, &x, sizeof d_x);
     if (done > whole)
         done = whole;
     EMC_TRY(ops->upload(check->dev, d_x, check->block, done));
@@ -76,6 +78,16 @@ static emc_status set_rows(const self_check *check)
         EMC_TRY(ops->copy(check->dev, d_x + done, d_x, n));
     }
     return EMC_OK;
+}
+
+static emc_status refuse(const self_check *check, emc_trace_operation operation, int batch_rows,
+                         int r)
+{
+    return emc_fail(EMC_ERR_DEVICE,
+                    "self-check: %s of %d rows gives a row other bits at place %d than at place "
+                    "%d; results would depend on the batch, so this device is not used (%s)",
+                    emc_trace_name(operation), batch_rows, r, source_at(r),
+                    check->dev->description);
 }
 
 static emc_status compare_rows(const self_check *check, int first, int n)
@@ -88,12 +100,7 @@ static emc_status compare_rows(const self_check *check, int first, int n)
     for (int r = first; r < first + n; r++)
         if (memcmp((const char *)check->y + (size_t)(r - first) * y_row,
                    check->first + (size_t)source_at(r) * y_row, y_row) != 0)
-            return emc_fail(EMC_ERR_DEVICE,
-                            "self-check: %s of %d rows gives a row other bits at place %d than at "
-                            "place %d; results would depend on the batch, so this device is not "
-                            "used (%s)",
-                            emc_trace_name(check->product.operation), args->batch_rows, r,
-                            source_at(r), check->dev->description);
+            return refuse(check, check->product.operation, args->batch_rows, r);
     return EMC_OK;
 }
 
@@ -113,7 +120,7 @@ static emc_status run_check(self_check *check)
     const size_t y_row = (size_t)args.n * emc_dtype_bytes(check->dev->dtype);
 
     args.rows = check->rows;
-    EMC_TRY(set_rows(check));
+    EMC_TRY(set_rows(check, args.x));
     EMC_TRY(check->dev->ops->linear(check->dev, &args));
     EMC_TRY(check->dev->ops->download(check->dev, check->first, args.out, SOURCES * y_row));
     EMC_TRY(compare_all(check));
@@ -163,6 +170,104 @@ static emc_status check_products(self_check *check, const emc_model_info *info, 
     return EMC_OK;
 }
 
+/* --- The head ------------------------------------------------------------------------------- */
+
+/* From one logit that is looked at to the row's next: eight in what the head multiplies at a time,
+ * or of a small vocabulary. The different rows look between each other's. */
+static int id_step(int vocab)
+{
+    return vocab < 8 * HEAD_STEP ? (vocab + 7) / 8 : HEAD_STEP;
+}
+
+static int count_ids(int vocab)
+{
+    return (vocab + id_step(vocab) - 1) / id_step(vocab) + 1;
+}
+
+/* Id i that is wanted of a row; the last is the vocabulary's. */
+static int32_t wanted_id(int vocab, int source, int i)
+{
+    const int id = i * id_step(vocab) + source * id_step(vocab) / SOURCES;
+
+    return id < vocab ? id : vocab - 1;
+}
+
+/* What a step would bring to the head and take from it, on either side. */
+typedef struct {
+    int n_ids;      /* wanted of each row */
+    size_t n_given; /* words: wanted_begin and wanted */
+    size_t n_got;   /* words: wanted_logits and log_sum */
+    int32_t *host;  /* [n_given + n_got] */
+    void *device;   /* the same, and [rows] top_ids */
+} head_memory;
+
+static emc_status take_head_memory(const self_check *check, head_memory *m, int vocab)
+{
+    const size_t rows = (size_t)check->rows;
+
+    m->n_ids = count_ids(vocab);
+    m->n_given = rows + 1 + rows * (size_t)m->n_ids;
+    m->n_got = rows * (size_t)m->n_ids + rows;
+    EMC_TRY(emc_alloc(&m->host, m->n_given + m->n_got, sizeof *m->host, "the self-check"));
+    return check->dev->ops->alloc(
+        check->dev, &m->device, (m->n_given + m->n_got + rows) * sizeof *m->host, "the self-check");
+}
+
+static emc_status compare_head(const self_check *check, const head_memory *m)
+{
+    const size_t n = (size_t)m->n_ids, word = sizeof *m->host;
+    const int32_t *logits = m->host + m->n_given;
+    const int32_t *log_sums = logits + (size_t)check->rows * n;
+
+    for (int r = 0; r < check->rows; r++)
+        if (memcmp(logits + (size_t)r * n, logits + (size_t)source_at(r) * n, n * word) != 0 ||
+            memcmp(log_sums + r, log_sums + source_at(r), word) != 0)
+            return refuse(check, EMC_TRACE_HEAD, check->rows, r);
+    return EMC_OK;
+}
+
+static emc_status run_head(const self_check *check, const head_memory *m, emc_head_args args)
+{
+    const emc_ops *ops = check->dev->ops;
+    const size_t rows = (size_t)check->rows, word = sizeof *m->host;
+    int32_t *wanted_begin = m->host, *wanted = wanted_begin + rows + 1;
+    int32_t *d_words = m->device;
+
+    wanted_begin[0] = 0;
+    for (int r = 0; r < check->rows; r++) {
+        for (int i = 0; i < m->n_ids; i++)
+            *wanted++ = wanted_id(args.n_ids, source_at(r), i);
+        wanted_begin[r + 1] = wanted_begin[r] + m->n_ids;
+    }
+    EMC_TRY(set_rows(check, args.x));
+    EMC_TRY(ops->upload(check->dev, d_words, m->host, m->n_given * word));
+    args.wanted_begin = d_words;
+    args.wanted = d_words + rows + 1;
+    args.wanted_logits = (float *)m->device + m->n_given;
+    args.log_sum = args.wanted_logits + rows * (size_t)m->n_ids;
+    args.top_ids = d_words + m->n_given + m->n_got;
+    EMC_TRY(ops->head(check->dev, &args));
+    EMC_TRY(ops->download(check->dev, m->host + m->n_given, args.wanted_logits, m->n_got * word));
+    return compare_head(check, m);
+}
+
+/* Of every slab of the vocabulary that the head multiplies at a time a few logits. */
+static emc_status check_head(self_check *check, const emc_model_info *info, const char *sources)
+{
+    const emc_head_args args = emc_graph_get_head(check->graph);
+    head_memory memory = {0};
+    emc_status status;
+
+    check->rows = args.batch_rows;
+    make_block(check, sources, info->hidden);
+    status = take_head_memory(check, &memory, info->vocab);
+    if (status == EMC_OK)
+        status = run_head(check, &memory, args);
+    free(memory.host);
+    check->dev->ops->release(check->dev, memory.device);
+    return status;
+}
+
 emc_status emc_engine_self_check(const emc_model *model, const emc_graph *graph)
 {
     const emc_model_info *info = &model->info;
@@ -190,6 +295,9 @@ emc_status emc_engine_self_check(const emc_model *model, const emc_graph *graph)
         fill(values, (size_t)SOURCES * (size_t)k);
         emc_from_f32(sources, model->dev->dtype, values, (size_t)SOURCES * (size_t)k);
         status = check_products(&check, info, sources);
+        /* A device that computes at once would pay for it what the head of a step costs. */
+        if (status == EMC_OK && !check.dev->at_once)
+            status = check_head(&check, info, sources);
     }
     free(values);
     free(sources);

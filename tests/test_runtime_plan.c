@@ -20,10 +20,17 @@ static const int32_t choice_begin[] = {0, 3, 6, 10, 12};
 /* --- Memory ------------------------------------------------------------------------------------
  */
 
-/* A device that counts what is taken and says of its memory what it is told to. */
+#define MOST_TAKEN 512
+
+/* A device that counts what is taken, and not given back, and says of its memory what it is told
+ * to. */
 static struct {
     const emc_ops *real;
     emc_ops ops;
+    struct {
+        const void *memory;
+        size_t n_bytes;
+    } live[MOST_TAKEN];
     size_t taken;
     size_t n_free;
     size_t n_whole;
@@ -32,8 +39,26 @@ static struct {
 
 static emc_status counting_alloc(emc_device *dev, void **out, size_t n_bytes, const char *what)
 {
+    size_t i = 0;
+
+    EMC_TRY(counter.real->alloc(dev, out, n_bytes, what));
+    while (i < MOST_TAKEN && counter.live[i].memory)
+        i++;
+    assert_true(i < MOST_TAKEN);
+    counter.live[i].memory = *out;
+    counter.live[i].n_bytes = n_bytes;
     counter.taken += n_bytes;
-    return counter.real->alloc(dev, out, n_bytes, what);
+    return EMC_OK;
+}
+
+static void counting_release(emc_device *dev, void *memory)
+{
+    for (size_t i = 0; memory && i < MOST_TAKEN; i++)
+        if (counter.live[i].memory == memory) {
+            counter.taken -= counter.live[i].n_bytes;
+            counter.live[i].memory = NULL;
+        }
+    counter.real->release(dev, memory);
 }
 
 static emc_status told_memory(emc_device *dev, size_t *n_free, size_t *n_whole)
@@ -51,6 +76,7 @@ static void start_counting(emc_model *model)
     counter.real = model->dev->ops;
     counter.ops = *counter.real;
     counter.ops.alloc = counting_alloc;
+    counter.ops.release = counting_release;
     counter.ops.memory = told_memory;
     model->dev->ops = &counter.ops;
 }
@@ -237,6 +263,53 @@ static void self_check_finds_a_shifting_product(void **state)
     case_close(&c);
 }
 
+/* One bit of a row's logits, or of the logarithm of their sum. */
+static bool shifts_log_sum;
+
+static emc_status shifting_head(emc_device *dev, const emc_head_args *args)
+{
+    float *d_value = args->log_sum + args->rows - 1;
+    int32_t n_wanted;
+    unsigned char first;
+
+    EMC_TRY(counter.real->head(dev, args));
+    EMC_TRY(
+        counter.real->download(dev, &n_wanted, args->wanted_begin + args->rows, sizeof n_wanted));
+    if (!shifts_log_sum)
+        d_value = args->wanted_logits + n_wanted - 1;
+    EMC_TRY(counter.real->download(dev, &first, d_value, 1));
+    first ^= 1;
+    return counter.real->upload(dev, d_value, &first, 1);
+}
+
+static void self_check_finds_a_shifting_head(void **state)
+{
+    const emc_engine_options options = {.max_num_batched_tokens = 256, .max_num_readers = 128};
+    emc_engine *engine;
+    emc_ops ops;
+    emc_model *model;
+    runtime_case c;
+
+    (void)state;
+    case_open(&c, "group5", "group5");
+    model = case_model(&c, EMC_DTYPE_BFLOAT16, 1);
+    counter.real = model->dev->ops;
+    ops = *counter.real;
+    ops.head = shifting_head;
+    model->dev->ops = &ops;
+    model->dev->at_once = false;
+    for (int i = 0; i < 2; i++) {
+        shifts_log_sum = i == 1;
+        EMT_FAILS(EMC_ERR_DEVICE,
+                  "self-check: head of 128 rows gives a row other bits at place 127",
+                  emc_engine_open(&engine, model, &options));
+        assert_null(engine);
+    }
+    model->dev->ops = counter.real;
+    emc_model_close(model);
+    case_close(&c);
+}
+
 /* --- Trace -------------------------------------------------------------------------------------
  */
 
@@ -402,6 +475,7 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(plan_is_what_is_taken),
                                        cmocka_unit_test(what_does_not_fit_is_refused),
                                        cmocka_unit_test(self_check_finds_a_shifting_product),
+                                       cmocka_unit_test(self_check_finds_a_shifting_head),
                                        cmocka_unit_test(trace_counts_what_is_computed),
                                        cmocka_unit_test(trace_follows_steps_in_flight)};
 

@@ -134,11 +134,36 @@ static void the_last_tile_of_a_product(void **state)
     emc_model_close(model);
 }
 
+static emc_status faulty_head(emc_device *dev, const emc_head_args *args)
+{
+    emc_status status;
+
+    set_fault(VG_LT_BY_PLACE);
+    status = real->head(dev, args);
+    set_fault(VG_LT_SOUND);
+    return status;
+}
+
+static void the_head_alone(void **state)
+{
+    emc_model *model = open_chosen(MODEL);
+    emc_ops ops = *model->dev->ops;
+
+    (void)state;
+    real = model->dev->ops;
+    ops.head = faulty_head;
+    model->dev->ops = &ops;
+    expect_refused(model, "self-check: head of 128 rows");
+    model->dev->ops = real;
+    emc_model_close(model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(everything_by_place, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(the_last_tile_of_a_product, set_up, tear_down)};
+        cmocka_unit_test_setup_teardown(the_last_tile_of_a_product, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_head_alone, set_up, tear_down)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
