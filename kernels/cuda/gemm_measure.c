@@ -166,6 +166,19 @@ static emc_status take_memory(measurement *m)
 
 /* --- Time ------------------------------------------------------------------------------------- */
 
+/* One run. A candidate that cannot run has failed, and leaves no error behind that the next call
+ * would be taken for; a device that is lost is an error. */
+static emc_status try_launch(measurement *m, candidate *c, const void *x, const void *w, void *d)
+{
+    const cublasStatus_t status = cuda_gemm_launch(m->gemm, m->plan, c->algo, d, x, w, d);
+
+    if (status == CUBLAS_STATUS_SUCCESS)
+        return EMC_OK;
+    c->failed = true;
+    (void)cudaGetLastError();
+    return cuda_check(cudaDeviceSynchronize(), "%s: measuring", m->name);
+}
+
 /* Milliseconds of one run of `runs` in a row. A candidate that cannot run has failed; what is
  * returned is the device's own trouble. */
 static emc_status time_runs(measurement *m, candidate *c, int runs, float *ms)
@@ -176,8 +189,7 @@ static emc_status time_runs(measurement *m, candidate *c, int runs, float *ms)
     *ms = 0;
     EMC_TRY(cuda_check(cudaEventRecord(m->from, stream), "%s: measuring", m->name));
     for (int i = 0; i < runs && !c->failed; i++)
-        c->failed =
-            cuda_gemm_launch(m->gemm, m->plan, c->algo, d, x, w, d) != CUBLAS_STATUS_SUCCESS;
+        EMC_TRY(try_launch(m, c, x, w, d));
     EMC_TRY(cuda_check(cudaEventRecord(m->to, stream), "%s: measuring", m->name));
     EMC_TRY(cuda_check(cudaEventSynchronize(m->to), "%s: measuring", m->name));
     EMC_TRY(cuda_check(cudaEventElapsedTime(ms, m->from, m->to), "%s: measuring", m->name));
@@ -259,8 +271,7 @@ static emc_status sample(measurement *m, candidate *c, int first, int from, char
     const char *const moved = x + (size_t)first * (size_t)s->k * 2;
 
     EMC_TRY(cuda_check(cudaMemsetAsync(d, 0, m->d_bytes, stream), "%s: comparing", m->name));
-    c->failed =
-        cuda_gemm_launch(m->gemm, m->plan, c->algo, d, moved, w, d) != CUBLAS_STATUS_SUCCESS;
+    EMC_TRY(try_launch(m, c, moved, w, d));
     for (int r = 0; r < s->rows - m->shift; r += step, rows += n_bytes)
         EMC_TRY(
             cuda_check(cudaMemcpyAsync(rows, d + (size_t)(from + r) * (size_t)s->d_stride * size,

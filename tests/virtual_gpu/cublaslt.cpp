@@ -548,10 +548,14 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
     Product p = {};
     int device;
 
+    if (algo && algo->data[0] == MAGIC && algo->data[1] < N_KINDS && kinds[algo->data[1]].fails) {
+        vg_leave_error(cudaErrorInvalidConfiguration); // so a kernel that cannot be launched
+        return CUBLAS_STATUS_EXECUTION_FAILED;
+    }
     {
         std::lock_guard<std::mutex> lock(mutex);
         p.kind = algo ? kind_of(algo) : -1;
-        if (!handle || p.kind < 0 || kinds[p.kind].fails ||
+        if (!handle || p.kind < 0 ||
             !read_shape(&p.s, desc, a_layout, b_layout, c_layout, d_layout) ||
             kinds[p.kind].workspace > workspace_bytes ||
             (kinds[p.kind].workspace > 0 && !is_aligned(workspace, 256)))

@@ -169,6 +169,13 @@ cudaError_t vg_enqueue(cudaStream_t handle, const char *name, std::function<void
     return enqueue(stream, std::move(run));
 }
 
+void vg_leave_error(cudaError_t code)
+{
+    Call call;
+
+    fail(code);
+}
+
 extern "C" {
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned flags)
 {

@@ -20,5 +20,8 @@ void vg_pass_time(int algorithm);
 // been written (check build). Marks as written what is to be written.
 bool vg_use(const void *p, size_t n, bool write);
 
+// Leaves an error for cudaGetLastError, as a launch that was refused does. Breaks nothing.
+void vg_leave_error(cudaError_t code);
+
 // Breaks the current device with this text, as an error in a kernel would.
 cudaError_t vg_found(cudaError_t code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
