@@ -26,6 +26,9 @@ emt_add_test(NAME test_runtime_random SOURCES test_runtime_random.c runtime_case
 emt_add_test(NAME test_runtime_device SOURCES test_runtime_device.c fake_gpu.c runtime_case.c
   LINKS emc_runtime emc_loader emc_kernels)
 target_link_options(test_runtime_device PRIVATE -Wl,--wrap=calloc)
+if(NOT EMC_HAS_CPU)
+  target_compile_definitions(test_runtime_device PRIVATE EMT_NO_CPU)
+endif()
 emt_add_virtual_test(NAME test_runtime_merge SOURCES test_runtime_merge.c runtime_case.c
   loader_files.c BUILDS fast LINKS emc_runtime emc_loader emc_kernels m)
 emt_add_virtual_test(NAME test_runtime_gpus SOURCES test_runtime_gpus.c runtime_case.c BUILDS fast
