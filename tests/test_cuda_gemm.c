@@ -275,6 +275,23 @@ static char *changed(const char *text, const char *from, const char *to)
     return out;
 }
 
+/* Puts another of the stand-in's algorithms (see its make_algorithm) into a choice. */
+static void put_algorithm(char *chosen, unsigned long long kind)
+{
+    char *at = strstr(chosen, "\"algorithm\": \"") + strlen("\"algorithm\": \"");
+    unsigned long long words[4];
+    char digits[65];
+
+    for (size_t i = 0; i < 4; i++) {
+        char word[17] = "";
+        memcpy(word, at + 16 * i, 16);
+        words[i] = strtoull(word, NULL, 16);
+    }
+    (void)snprintf(digits, sizeof digits, "%016llx%016llx%016llx%016llx", words[0], kind, words[2],
+                   ~(words[0] + kind + words[2]));
+    memcpy(at, digits, 64);
+}
+
 static const char *const damages[][2] = {
     {"{\"gpu\"", "[\"gpu\""},
     {"\"n_sms\": 4", "\"n_sms\": 0"},
@@ -293,7 +310,7 @@ static const char *const damages[][2] = {
 
 static void test_damaged_choices(void **state)
 {
-    char *chosen = choose(NULL), *at;
+    char *chosen = choose(NULL);
 
     (void)state;
     refuse("", "");
@@ -305,12 +322,42 @@ static void test_damaged_choices(void **state)
         free(text);
     }
     /* An algorithm that the library does not know: found when it is needed. */
-    at = strstr(chosen, "\"algorithm\": \"") + strlen("\"algorithm\": \"");
-    at[20] = at[20] == 'f' ? 'e' : 'f';
+    put_algorithm(chosen, 99);
     emc_device *dev = cuda_case_open(chosen, NULL);
     uint16_t *out;
     EMT_FAILS(EMC_ERR_CONFIG, "refuses the algorithm", cuda_case_product(dev, &out, ROWS, N, K, 0));
     cuda_case_close(dev);
+    free(chosen);
+}
+
+/* A library whose check refuses what its heuristic proposes: that runs, but nothing else does. */
+static void test_what_is_proposed_runs(void **state)
+{
+    char *chosen = choose(NULL);
+    vg_lt_options products = vg_lt_defaults();
+
+    (void)state;
+    for (int check = 0; check < 2; check++) {
+        products.no_check = check == 0;
+        vg_lt_set(&products);
+        for (unsigned kind = 0; kind <= 7; kind += kind == 1 ? 2 : 1) { /* 2 fails when it is run */
+            const bool runs = kind == 4 || kind == 6;
+            emc_device *dev;
+            uint16_t *out;
+            put_algorithm(chosen, kind);
+            dev = cuda_case_open(chosen, NULL);
+            vg_lt_reset_counts();
+            if (runs) {
+                EMT_OK(cuda_case_product(dev, &out, ROWS, N, K, 0));
+                assert_int_equal(vg_lt_read_counts().algorithms, 1 << kind);
+                free(out);
+            } else {
+                EMT_FAILS(EMC_ERR_CONFIG, "refuses the algorithm",
+                          cuda_case_product(dev, &out, ROWS, N, K, 0));
+            }
+            cuda_case_close(dev);
+        }
+    }
     free(chosen);
 }
 
@@ -402,13 +449,12 @@ static void test_refused_choice_is_replaced(void **state)
 {
     const char *path = emt_temp("refused.json");
     emc_device *first = cuda_case_open(NULL, path), *second = cuda_case_open(NULL, path);
-    char *text, *at;
+    char *text;
 
     (void)state;
     free_product(product(first));
     text = emt_read(path, NULL);
-    at = strstr(text, "\"algorithm\": \"") + strlen("\"algorithm\": \"");
-    at[20] = at[20] == 'f' ? 'e' : 'f';
+    put_algorithm(text, 99);
     path = emt_write("refused.json", text, strlen(text));
     free_product(product(second));
     assert_int_equal(questions(path), 0);
@@ -542,6 +588,7 @@ int main(void)
         CUDA_CASE(test_other_machines_are_refused),
         CUDA_CASE(test_missing_shape),
         CUDA_CASE(test_damaged_choices),
+        CUDA_CASE(test_what_is_proposed_runs),
         CUDA_CASE(test_cache),
         CUDA_CASE(test_cache_grows),
         CUDA_CASE(test_first_choice_wins),

@@ -107,15 +107,34 @@ cublasStatus_t cuda_gemm_launch(cuda_gemm *gemm, const cuda_gemm_plan *plan,
 
 /* --- Plans ---------------------------------------------------------------------------------- */
 
-/* Whether the library takes a choice that was made by an earlier process. */
+/* Whether a choice is word for word what the library itself proposes for the shape. */
+static bool is_proposed(const cuda_gemm *gemm, cuda_gemm_plan *plan)
+{
+    cublasLtMatmulHeuristicResult_t proposals[CUDA_GEMM_MAX_PROPOSALS];
+    bool found = false;
+    int n = 0;
+
+    memset(proposals, 0, sizeof proposals);
+    if (cuda_gemm_propose(gemm, plan, proposals, &n) != CUBLAS_STATUS_SUCCESS)
+        return false;
+    for (int i = 0; i < n && !found; i++)
+        found = memcmp(&proposals[i].algo, &plan->choice.algo, sizeof plan->choice.algo) == 0;
+    return found;
+}
+
+/* Whether the library takes a choice that was made by an earlier process. Its check may know less
+ * than its heuristic: what the one proposes and the other refuses is taken, since else a run could
+ * not go on with what it was started with. */
 static bool still_runs(cuda_gemm *gemm, cuda_gemm_plan *plan)
 {
     cublasLtMatmulHeuristicResult_t result;
 
     memset(&result, 0, sizeof result);
-    return cublasLtMatmulAlgoCheck(gemm->handle, &plan->op, &plan->w, &plan->x, &plan->d, &plan->d,
-                                   &plan->choice.algo, &result) == CUBLAS_STATUS_SUCCESS &&
-           result.workspaceSize <= gemm->workspace_bytes && cuda_gemm_is_whole(&plan->choice.algo);
+    if (cublasLtMatmulAlgoCheck(gemm->handle, &plan->op, &plan->w, &plan->x, &plan->d, &plan->d,
+                                &plan->choice.algo, &result) == CUBLAS_STATUS_SUCCESS &&
+        result.workspaceSize <= gemm->workspace_bytes && cuda_gemm_is_whole(&plan->choice.algo))
+        return true;
+    return is_proposed(gemm, plan);
 }
 
 /* The cache's choice, where another process has made one meanwhile, else the plan's, which is

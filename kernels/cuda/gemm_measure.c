@@ -11,7 +11,6 @@
 #include "base/size.h"
 #include "kernels/cuda/gemm_plan.h"
 
-#define MAX_PROPOSALS  32
 #define MAX_CANDIDATES 12
 #define MAX_ROUNDS     7
 
@@ -49,17 +48,18 @@ typedef struct {
     int shift;
     size_t x_bytes, w_bytes, d_bytes;
     cudaEvent_t from, to;
-    cublasLtMatmulHeuristicResult_t proposals[MAX_PROPOSALS];
+    cublasLtMatmulHeuristicResult_t proposals[CUDA_GEMM_MAX_PROPOSALS];
     candidate candidates[MAX_CANDIDATES];
     int n_candidates;
 } measurement;
 
 /* --- What may be measured --------------------------------------------------------------------- */
 
-static cublasStatus_t set_preference(measurement *m, cublasLtMatmulPreferenceOpaque_t *preference)
+static cublasStatus_t set_preference(const cuda_gemm *gemm, const cuda_gemm_plan *plan,
+                                     cublasLtMatmulPreferenceOpaque_t *preference)
 {
     const uint32_t scheme = CUBLASLT_REDUCTION_SCHEME_NONE;
-    const uint64_t workspace = m->gemm->workspace_bytes;
+    const uint64_t workspace = gemm->workspace_bytes;
     const struct {
         cublasLtMatmulPreferenceAttributes_t attribute;
         const void *value;
@@ -67,10 +67,10 @@ static cublasStatus_t set_preference(measurement *m, cublasLtMatmulPreferenceOpa
     } wanted[] = {
         {CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &scheme, sizeof scheme},
         {CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace},
-        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &m->plan->alignment_w, sizeof(uint32_t)},
-        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &m->plan->alignment_x, sizeof(uint32_t)},
-        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &m->plan->alignment_d, sizeof(uint32_t)},
-        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &m->plan->alignment_d, sizeof(uint32_t)},
+        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &plan->alignment_w, sizeof(uint32_t)},
+        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &plan->alignment_x, sizeof(uint32_t)},
+        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &plan->alignment_d, sizeof(uint32_t)},
+        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &plan->alignment_d, sizeof(uint32_t)},
     };
     cublasStatus_t status = cublasLtMatmulPreferenceInit(preference);
 
@@ -80,25 +80,38 @@ static cublasStatus_t set_preference(measurement *m, cublasLtMatmulPreferenceOpa
     return status;
 }
 
+cublasStatus_t cuda_gemm_propose(const cuda_gemm *gemm, cuda_gemm_plan *plan,
+                                 cublasLtMatmulHeuristicResult_t *proposals, int *n)
+{
+    cublasLtMatmulPreferenceOpaque_t preference;
+    cublasStatus_t status;
+    int n_all = 0;
+
+    *n = 0;
+    memset(&preference, 0, sizeof preference);
+    status = set_preference(gemm, plan, &preference);
+    if (status == CUBLAS_STATUS_SUCCESS)
+        status = cublasLtMatmulAlgoGetHeuristic(gemm->handle, &plan->op, &plan->w, &plan->x,
+                                                &plan->d, &plan->d, &preference,
+                                                CUDA_GEMM_MAX_PROPOSALS, proposals, &n_all);
+    if (status != CUBLAS_STATUS_SUCCESS)
+        return status;
+    for (int i = 0; i < n_all; i++)
+        if (proposals[i].state == CUBLAS_STATUS_SUCCESS && cuda_gemm_is_whole(&proposals[i].algo) &&
+            proposals[i].workspaceSize <= gemm->workspace_bytes)
+            proposals[(*n)++] = proposals[i];
+    return CUBLAS_STATUS_SUCCESS;
+}
+
 static emc_status find_candidates(measurement *m)
 {
-    const cuda_gemm_shape *s = &m->plan->choice.shape;
-    cublasLtMatmulPreferenceOpaque_t preference;
-    cuda_gemm_plan *p = m->plan;
-    int n_proposals = 0;
-    cublasStatus_t status;
+    int n;
 
-    memset(&preference, 0, sizeof preference);
-    EMC_TRY(cuda_gemm_check(set_preference(m, &preference), m->name, s));
-    status = cublasLtMatmulAlgoGetHeuristic(m->gemm->handle, &p->op, &p->w, &p->x, &p->d, &p->d,
-                                            &preference, MAX_PROPOSALS, m->proposals, &n_proposals);
-    EMC_TRY(cuda_gemm_check(status, m->name, s));
-    for (int i = 0; i < n_proposals && m->n_candidates < MAX_CANDIDATES; i++) {
-        const cublasLtMatmulHeuristicResult_t *proposal = &m->proposals[i];
-        if (proposal->state == CUBLAS_STATUS_SUCCESS && cuda_gemm_is_whole(&proposal->algo) &&
-            proposal->workspaceSize <= m->gemm->workspace_bytes)
-            m->candidates[m->n_candidates++].algo = &proposal->algo;
-    }
+    EMC_TRY(cuda_gemm_check(cuda_gemm_propose(m->gemm, m->plan, m->proposals, &n), m->name,
+                            &m->plan->choice.shape));
+    m->n_candidates = n < MAX_CANDIDATES ? n : MAX_CANDIDATES;
+    for (int i = 0; i < m->n_candidates; i++)
+        m->candidates[i].algo = &m->proposals[i].algo;
     return EMC_OK;
 }
 

@@ -63,6 +63,13 @@ bool cuda_gemm_same(const cuda_gemm_shape *a, const cuda_gemm_shape *b);
 /* False for an algorithm that cuts the sum over k into parts. */
 bool cuda_gemm_is_whole(const cublasLtMatmulAlgo_t *algo);
 
+#define CUDA_GEMM_MAX_PROPOSALS 32
+
+/* gemm_measure.c: what the library's heuristic proposes for a plan's shape and we would run, the
+ * one it thinks fastest first; room for CUDA_GEMM_MAX_PROPOSALS. */
+cublasStatus_t cuda_gemm_propose(const cuda_gemm *gemm, cuda_gemm_plan *plan,
+                                 cublasLtMatmulHeuristicResult_t *proposals, int *n);
+
 /* gemm_measure.c: plan->choice.algo becomes the fastest one allowed. Waits for the device. */
 emc_status cuda_gemm_measure(cuda_gemm *gemm, const char *name, cuda_gemm_plan *plan);
 

@@ -22,6 +22,7 @@ typedef struct {
     bool refuses_all; /* the heuristic knows no algorithm that sums in one piece */
     int fails_after;  /* cublasLtMatmul fails after so many more that succeed; -1: never */
     bool no_handle;   /* cublasLtCreate fails */
+    bool no_check;    /* cublasLtMatmulAlgoCheck refuses every algorithm */
 } vg_lt_options;
 
 /* Sound bits of all, version 130100, nothing fails. */
