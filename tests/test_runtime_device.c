@@ -392,7 +392,7 @@ static void everything_is_given_back_by_the_host(void **state)
 
         while (status != EMC_OK) {
             fail_calloc_at = ++k;
-            assert_true(k < 100000);
+            assert_true(k < 2000);
             status =
                 open_model(&model, cases[i].base, cases[i].adapter,
                            (emc_model_options){
