@@ -6,7 +6,8 @@
  * each, so that one fills while the other is copied), and queue the copies in a stream beside the
  * device's. bench/bench_upload.c compares this with plain copies.
  *
- * Threads and buffers live from the first piece to cuda_upload_wait. */
+ * Threads and buffers live from the first piece to the first operation, not to the next wait: a
+ * model whose adapter is merged waits after every matrix, and would pin its buffers every time. */
 #include "kernels/cuda/upload.h"
 
 #include <pthread.h>
@@ -51,12 +52,11 @@ typedef struct {
 struct cuda_upload {
     cuda_device *cuda;
     cudaStream_t stream;
-    cudaEvent_t queued; /* everything so far */
     size_t chunk_bytes;
     int most_workers;
     worker workers[MAX_THREADS];
     int n_workers;
-    bool is_joined; /* nothing was added since cuda_upload_join */
+    bool is_there; /* nothing was added since `finish` */
 
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -80,18 +80,18 @@ static void keep_error(cuda_upload *upload, emc_status status)
     (void)pthread_mutex_unlock(&upload->lock);
 }
 
-/* Reads a mapped file's pages now, all at once, rather than one by one while copying. What cannot
- * do that (an old kernel, memory of another kind) does without. */
+/* Reads a mapped file's pages now, all at once, rather than one by one while copying: first the
+ * disk is asked for all of them, then they are mapped. What cannot do that (an old kernel, memory
+ * of another kind) does without. */
 static void fault_in(const piece *p)
 {
-#ifdef MADV_POPULATE_READ
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     const uintptr_t from = (uintptr_t)p->src / page * page;
     const uintptr_t to = (uintptr_t)p->src + p->n * emc_dtype_bytes(p->dtype);
 
+    (void)madvise((void *)from, (size_t)(to - from), MADV_WILLNEED);
+#ifdef MADV_POPULATE_READ
     (void)madvise((void *)from, (size_t)(to - from), MADV_POPULATE_READ);
-#else
-    (void)p;
 #endif
 }
 
@@ -246,7 +246,7 @@ static emc_status add_piece(cuda_upload *upload, const piece *what)
         upload->first = p;
     upload->last = p;
     upload->n_waiting++;
-    upload->is_joined = false;
+    upload->is_there = false;
     status = hire(upload);
     (void)pthread_cond_broadcast(&upload->changed);
     (void)pthread_mutex_unlock(&upload->lock);
@@ -268,44 +268,41 @@ emc_status cuda_upload_add(cuda_upload *upload, void *d_dst, const void *src, em
     return EMC_OK;
 }
 
-void cuda_upload_join(cuda_upload *upload)
+/* Waits for the pieces, then for their copies. */
+static void finish(cuda_upload *upload)
 {
     emc_status status;
 
-    if (upload->is_joined)
+    if (upload->is_there)
         return;
     (void)pthread_mutex_lock(&upload->lock);
     while (upload->n_workers > 0 && (upload->first || upload->n_busy > 0))
         (void)pthread_cond_wait(&upload->changed, &upload->lock);
     (void)pthread_mutex_unlock(&upload->lock);
-    upload->is_joined = true;
-    status = cuda_check(cudaEventRecord(upload->queued, upload->stream), "copying weights");
-    if (status == EMC_OK)
-        status = cuda_check(cudaStreamWaitEvent(upload->cuda->stream, upload->queued, 0),
-                            "copying weights");
+    status = cuda_check(cudaStreamSynchronize(upload->stream), "copying weights");
     if (status != EMC_OK)
         keep_error(upload, status);
+    drop_pieces(upload);
+    upload->is_there = true;
+}
+
+void cuda_upload_join(cuda_upload *upload)
+{
+    finish(upload);
+    if (upload->n_workers > 0)
+        dismiss(upload);
 }
 
 void cuda_upload_drain(cuda_upload *upload)
 {
-    emc_status status;
-
-    if (upload->is_joined && upload->n_workers == 0)
-        return;
-    cuda_upload_join(upload);
-    status = cuda_check(cudaStreamSynchronize(upload->stream), "copying weights");
-    if (status != EMC_OK)
-        keep_error(upload, status);
-    dismiss(upload);
-    drop_pieces(upload);
+    finish(upload);
 }
 
 emc_status cuda_upload_wait(cuda_upload *upload)
 {
     emc_status status;
 
-    cuda_upload_drain(upload);
+    finish(upload);
     status = upload->status;
     upload->status = EMC_OK;
     return status == EMC_OK ? EMC_OK : emc_fail(status, "%s", upload->message);
@@ -324,10 +321,8 @@ static emc_status open_parts(cuda_upload *upload)
     upload->most_workers = n_cpus > 2 * MAX_THREADS ? MAX_THREADS : (int)(n_cpus + 1) / 2;
     if (upload->most_workers < 2)
         upload->most_workers = 2;
-    EMC_TRY(
-        cuda_check(cudaStreamCreateWithFlags(&upload->stream, cudaStreamNonBlocking), "a stream"));
-    return cuda_check(cudaEventCreateWithFlags(&upload->queued, cudaEventDisableTiming),
-                      "an event");
+    return cuda_check(cudaStreamCreateWithFlags(&upload->stream, cudaStreamNonBlocking),
+                      "a stream");
 }
 
 emc_status cuda_upload_open(cuda_upload **out, cuda_device *cuda)
@@ -338,7 +333,7 @@ emc_status cuda_upload_open(cuda_upload **out, cuda_device *cuda)
     *out = NULL;
     EMC_TRY(emc_alloc(&upload, 1, sizeof *upload, "the way of weights"));
     upload->cuda = cuda;
-    upload->is_joined = true;
+    upload->is_there = true;
     (void)pthread_mutex_init(&upload->lock, NULL);
     (void)pthread_cond_init(&upload->changed, NULL);
     status = open_parts(upload);
@@ -356,8 +351,6 @@ void cuda_upload_close(cuda_upload *upload)
         return;
     drop_pieces(upload);
     dismiss(upload);
-    if (upload->queued)
-        (void)cudaEventDestroy(upload->queued);
     if (upload->stream)
         (void)cudaStreamDestroy(upload->stream);
     (void)pthread_cond_destroy(&upload->changed);

@@ -15,15 +15,14 @@ void cuda_upload_close(cuda_upload *upload); /* gives up what has not begun; NUL
 emc_status cuda_upload_add(cuda_upload *upload, void *d_dst, const void *src, emc_dtype dtype,
                            size_t n);
 
-/* What the device's stream does from now on sees everything that was added. Waits until the host's
- * part of the work is done, where that is not so. An error stays for cuda_upload_wait. */
+/* For an operation: waits until everything that was added has arrived, and gives back threads and
+ * buffers. Free where that has been done. An error stays for cuda_upload_wait. */
 void cuda_upload_join(cuda_upload *upload);
 
-/* Waits until everything that was added has arrived, and gives back threads and buffers. An error
- * stays for cuda_upload_wait. */
+/* Waits in the same way; threads and buffers stay for what is added next. */
 void cuda_upload_drain(cuda_upload *upload);
 
-/* The same; returns the first error since the last time. */
+/* As cuda_upload_drain; returns the first error since the last time. */
 emc_status cuda_upload_wait(cuda_upload *upload);
 
 #ifdef __cplusplus
