@@ -21,18 +21,13 @@ static uint16_t *product(emc_device *dev)
     return out;
 }
 
-static void free_product(uint16_t *out)
-{
-    free(out);
-}
-
 /* A device that has chosen for one shape; its choice, owned by the caller. */
 static char *choose(const char *cache_path)
 {
     emc_device *dev = cuda_case_open(NULL, cache_path);
     char *chosen;
 
-    free_product(product(dev));
+    free(product(dev));
     EMT_OK(emc_copy_string(&chosen, dev->ops->chosen(dev)));
     cuda_case_close(dev);
     return chosen;
@@ -64,7 +59,7 @@ static void test_whole_sums_only(void **state)
     emc_device *dev = cuda_case_open(NULL, NULL);
 
     (void)state;
-    free_product(product(dev));
+    free(product(dev));
     assert_int_equal(vg_lt_read_counts().algorithms, whole); /* both were measured */
     cuda_case_close(dev);
 }
@@ -86,9 +81,9 @@ static unsigned long long chosen_at(double ms_of_4, double ms_of_6)
     emc_device *dev = cuda_case_open(NULL, NULL);
 
     set_times(ms_of_4, ms_of_6);
-    free_product(product(dev));
+    free(product(dev));
     vg_lt_reset_counts();
-    free_product(product(dev));
+    free(product(dev));
     cuda_case_close(dev);
     return vg_lt_read_counts().algorithms;
 }
@@ -109,10 +104,10 @@ static void test_one_choice_a_shape(void **state)
     emc_device *dev = cuda_case_open(NULL, NULL);
 
     (void)state;
-    free_product(product(dev));
+    free(product(dev));
     assert_int_equal(vg_lt_read_counts().heuristics, 1);
     vg_lt_reset_counts();
-    free_product(product(dev));
+    free(product(dev));
     assert_int_equal(vg_lt_read_counts().heuristics, 0);
     assert_int_equal(vg_lt_read_counts().products, 1);
     cuda_case_close(dev);
@@ -141,8 +136,8 @@ static void test_pinned_bits(void **state)
         assert_memory_equal(first, again, ROWS * N * sizeof *first);
         assert_string_equal(dev->ops->chosen(dev), chosen);
         cuda_case_close(dev);
-        free_product(first);
-        free_product(again);
+        free(first);
+        free(again);
         free(chosen);
     }
 }
@@ -430,13 +425,13 @@ static void test_first_choice_wins(void **state)
 
     (void)state;
     set_times(1, 2);
-    free_product(product(first));
+    free(product(first));
     EMT_OK(emc_copy_string(&chosen, first->ops->chosen(first)));
     set_times(2, 1);
-    free_product(product(second));
+    free(product(second));
     assert_string_equal(second->ops->chosen(second), chosen);
     vg_lt_reset_counts();
-    free_product(product(second));
+    free(product(second));
     assert_int_equal(vg_lt_read_counts().algorithms, 1 << 4);
     assert_int_equal(questions(path), 0);
     cuda_case_close(first);
@@ -452,11 +447,11 @@ static void test_refused_choice_is_replaced(void **state)
     char *text;
 
     (void)state;
-    free_product(product(first));
+    free(product(first));
     text = emt_read(path, NULL);
     put_algorithm(text, 99);
     path = emt_write("refused.json", text, strlen(text));
-    free_product(product(second));
+    free(product(second));
     assert_int_equal(questions(path), 0);
     cuda_case_close(first);
     cuda_case_close(second);
