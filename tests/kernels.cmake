@@ -41,6 +41,16 @@ if(EMCELL_VIRTUAL_GPU)
     target_compile_definitions(test_cublaslt_header PRIVATE
       TEST_TOOLKIT_HEADER="${EMC_CUBLASLT_HEADER}")
   endif()
+  # The same of NCCL.
+  find_file(EMC_NCCL_HEADER nccl.h HINTS /usr/local/cuda/include ENV CUDA_HOME
+    PATH_SUFFIXES include)
+  emt_add_test(NAME test_nccl_header SOURCES test_nccl_header.cpp)
+  target_include_directories(test_nccl_header SYSTEM PRIVATE ${EMC_CUDA_INCLUDE})
+  if(EMC_NCCL_HEADER)
+    get_filename_component(toolkit_include ${EMC_NCCL_HEADER} DIRECTORY)
+    target_include_directories(test_nccl_header SYSTEM PRIVATE ${toolkit_include})
+    target_compile_definitions(test_nccl_header PRIVATE TEST_NCCL_HEADER="${EMC_NCCL_HEADER}")
+  endif()
 endif()
 
 # The CUDA device beside its operations.

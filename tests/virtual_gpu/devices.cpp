@@ -1,10 +1,12 @@
 // devices.cpp: how many virtual GPUs are there, in what state, and what did they find wrong?
 #include "virtual_gpu/vg_internal.hpp"
 
+#include <condition_variable>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include <utility>
 
 namespace vg
 {
@@ -16,6 +18,26 @@ thread_local int current_device;
 namespace
 {
 std::recursive_mutex mutex;
+int n_locks, n_waiting; // how often its holder has it; threads that wait for a change
+std::condition_variable_any change;
+
+// The lock, however often its holder has it.
+struct WholeLock {
+    int n;
+
+    void lock()
+    {
+        for (int i = 0; i < n; i++)
+            mutex.lock();
+        n_locks = n;
+    }
+    void unlock()
+    {
+        n = std::exchange(n_locks, 0);
+        for (int i = 0; i < n; i++)
+            mutex.unlock();
+    }
+};
 thread_local cudaError_t last_error = cudaSuccess;
 std::string error_text;       // the first error found
 std::string whole_error_text; // the same behind CUDA's own words
@@ -83,6 +105,7 @@ cudaError_t state_of_driver()
 
 Call::Call() : lock(mutex)
 {
+    n_locks++;
     init();
     use_signal_stack();
     error = state_of_driver();
@@ -90,6 +113,28 @@ Call::Call() : lock(mutex)
         error = devices[current_device].sticky;
     if (error)
         last_error = error;
+}
+
+// Whatever a call did may be what another thread waits for.
+Call::~Call()
+{
+    if (--n_locks == 0)
+        tell_waiters();
+}
+
+void tell_waiters()
+{
+    if (n_waiting > 0)
+        change.notify_all();
+}
+
+void wait_for_change()
+{
+    WholeLock whole = {0};
+
+    n_waiting++;
+    change.wait(whole);
+    n_waiting--;
 }
 
 cudaError_t fail(cudaError_t code)

@@ -3,6 +3,7 @@
 // every time. (Or at once, as early as the rules allow: the other schedule.)
 #include "virtual_gpu/vg_internal.hpp"
 
+#include <algorithm>
 #include <chrono>
 
 namespace vg
@@ -25,7 +26,7 @@ Stream *null_streams[VG_MAX_DEVICES];
 
 Stream *new_stream(int device, bool blocking)
 {
-    streams.push_back({device, true, blocking, {}, 0, 0});
+    streams.push_back({device, true, blocking, {}, 0, 0, cudaSuccess});
     return &streams.back();
 }
 
@@ -44,21 +45,78 @@ double now_ms()
     return std::chrono::duration<double, std::milli>(t).count();
 }
 
-// Runs a stream until it has done `at` pieces of work; others move only as far as it needs. What
-// work waits for was queued before it, so this ends.
-void run_until(Stream *stream, unsigned long long at)
+cudaError_t state_of(const Stream *stream)
 {
-    while (stream->n_done < at) {
-        for (const Dependency &d : stream->queue.front().after)
-            run_until(d.stream, d.at);
-        Work work = std::move(stream->queue.front());
-        stream->queue.pop_front();
-        running_device = stream->device;
-        if (work.run && !devices[stream->device].sticky)
-            work.run();
-        running_device = -1;
-        stream->n_done++;
+    const cudaError_t sticky = devices[stream->device].sticky;
+
+    return sticky ? sticky : stream->error;
+}
+
+bool can_meet(const Meeting &m)
+{
+    for (const Meeting::Entry &e : m.entries)
+        if (e.at <= (e.stream ? e.stream->n_done : 0) || e.left || state_of(e.stream))
+            return false;
+    return !m.hangs;
+}
+
+// The next entry whose stream has not come to it, or null.
+const Meeting::Entry *late_entry(const Meeting &m)
+{
+    for (const Meeting::Entry &e : m.entries)
+        if (e.stream->n_done + 1 < e.at)
+            return &e;
+    return nullptr;
+}
+
+void pop(Stream *stream)
+{
+    stream->queue.pop_front();
+    stream->n_done++;
+}
+
+void report_ring(const Meeting &m)
+{
+    for (const Meeting::Entry &e : m.entries)
+        found(e.stream->device, cudaErrorLaunchFailure,
+              "deadlock: collectives of several devices wait for one another in a ring");
+}
+
+// Brings the others to the meeting at the front of the stream and holds it; or waits, or moves one
+// of them: then all is to be looked at again. False: it would have to wait.
+bool go_to_meeting(Stream *stream, bool may_wait)
+{
+    static thread_local std::vector<const Meeting *> on_the_way;
+    const std::shared_ptr<Meeting> meeting = stream->queue.front().meeting;
+    const Meeting::Entry &own = meeting->entries[stream->queue.front().entry];
+
+    if (own.left) {
+        stream->error = cudaErrorLaunchFailure;
+        return true;
     }
+    if (!can_meet(*meeting)) {
+        if (may_wait)
+            wait_for_change();
+        return may_wait;
+    }
+    for (const Meeting *m : on_the_way)
+        if (m == meeting.get()) {
+            report_ring(*meeting);
+            return true;
+        }
+    if (const Meeting::Entry *late = late_entry(*meeting)) {
+        on_the_way.push_back(meeting.get());
+        const bool moved = run_until(late->stream, late->at - 1, may_wait);
+        on_the_way.pop_back();
+        return moved;
+    }
+    if (!meeting->run())
+        return true;
+    meeting->done = true;
+    for (const Meeting::Entry &e : meeting->entries)
+        pop(e.stream);
+    tell_waiters();
+    return true;
 }
 
 cudaError_t event_of(cudaEvent_t handle, Event **out)
@@ -75,6 +133,35 @@ cudaError_t event_of(cudaEvent_t handle, Event **out)
     return found(current_device, cudaErrorInvalidResourceHandle, "%p is no event", (void *)handle);
 }
 } // namespace
+
+// Each turn looks at the stream anew: while this thread waited, others may have run it. What work
+// waits for was queued before it, or is a meeting's.
+bool run_until(Stream *stream, unsigned long long at, bool may_wait)
+{
+    while (stream->n_done < at) {
+        const Work &front = stream->queue.front();
+        const auto d = std::find_if_not(front.after.begin(), front.after.end(), is_done);
+
+        if (state_of(stream)) {
+            pop(stream);
+        } else if (d != front.after.end()) {
+            const Dependency before = *d;
+            if (!run_until(before.stream, before.at, may_wait))
+                return false;
+        } else if (front.meeting) {
+            if (!go_to_meeting(stream, may_wait))
+                return false;
+        } else {
+            const Work work = std::move(stream->queue.front());
+            running_device = stream->device;
+            if (work.run)
+                work.run();
+            running_device = -1;
+            pop(stream);
+        }
+    }
+    return true;
+}
 
 cudaError_t stream_of(cudaStream_t handle, Stream **out)
 {
@@ -99,7 +186,7 @@ cudaError_t stream_of(cudaStream_t handle, Stream **out)
 
 static cudaError_t enqueue_after(Stream *stream, std::function<void()> run, const Dependency *extra)
 {
-    Work work = {std::move(run), {}};
+    Work work = {std::move(run), {}, nullptr, 0};
     Stream *null_stream = null_streams[stream->device];
 
     if (devices[stream->device].sticky)
@@ -118,7 +205,7 @@ static cudaError_t enqueue_after(Stream *stream, std::function<void()> run, cons
     stream->queue.push_back(std::move(work));
     stream->n_queued++;
     if (flip_early())
-        run_until(stream, stream->n_queued);
+        run_until(stream, stream->n_queued, false);
     return cudaSuccess;
 }
 
@@ -127,9 +214,28 @@ cudaError_t enqueue(Stream *stream, std::function<void()> run)
     return enqueue_after(stream, std::move(run), nullptr);
 }
 
+cudaError_t join(const std::shared_ptr<Meeting> &meeting, size_t entry, Stream *stream,
+                 const Dependency &after)
+{
+    const cudaError_t error = enqueue_after(stream, nullptr, &after); // what it waits for
+
+    if (error)
+        return error;
+    stream->queue.push_back({nullptr, {}, meeting, entry});
+    meeting->entries[entry] = {stream, ++stream->n_queued, false};
+    if (flip_early())
+        run_until(stream, stream->n_queued, false);
+    return cudaSuccess;
+}
+
+void leave(Meeting *meeting, size_t entry)
+{
+    meeting->entries[entry].left = true;
+}
+
 void drain(Stream *stream)
 {
-    run_until(stream, stream->n_queued);
+    run_until(stream, stream->n_queued, true);
 }
 
 void drain_device(int device)
@@ -144,6 +250,7 @@ void forget_queued()
     for (Stream &s : streams) {
         s.queue.clear();
         s.n_done = s.n_queued;
+        s.error = cudaSuccess;
     }
 }
 } // namespace vg
@@ -212,7 +319,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t handle)
     drain(stream);
     stream->alive = false;
     counts.live_streams--;
-    return fail(devices[stream->device].sticky);
+    return fail(state_of(stream));
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t handle)
@@ -224,7 +331,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t handle)
     if (call.error || (call.error = stream_of(handle, &stream)))
         return call.error;
     drain(stream);
-    return fail(devices[stream->device].sticky);
+    return fail(state_of(stream));
 }
 
 // A caller that asks again and again sees work go on.
@@ -236,9 +343,9 @@ cudaError_t cudaStreamQuery(cudaStream_t handle)
     if (call.error || (call.error = stream_of(handle, &stream)))
         return call.error;
     if (stream->n_done == stream->n_queued)
-        return cudaSuccess;
-    run_until(stream, stream->n_done + 1);
-    return devices[stream->device].sticky ? devices[stream->device].sticky : cudaErrorNotReady;
+        return state_of(stream);
+    run_until(stream, stream->n_done + 1, false);
+    return state_of(stream) ? state_of(stream) : cudaErrorNotReady;
 }
 
 cudaError_t cudaDeviceSynchronize(void)
@@ -249,6 +356,9 @@ cudaError_t cudaDeviceSynchronize(void)
     if (call.error)
         return call.error;
     drain_device(current_device);
+    for (const Stream &s : streams)
+        if (s.alive && s.device == current_device && state_of(&s))
+            return fail(state_of(&s));
     return fail(devices[current_device].sticky);
 }
 
@@ -331,9 +441,11 @@ cudaError_t cudaEventSynchronize(cudaEvent_t handle)
     counts.waits++;
     if (call.error || (call.error = event_of(handle, &event)))
         return call.error;
-    if (event->recorded)
-        run_until(event->at.stream, event->at.at);
-    return fail(devices[event->device].sticky);
+    if (!event->recorded)
+        return call.error;
+    const Dependency at = event->at; // others may record it while this thread waits
+    run_until(at.stream, at.at, true);
+    return fail(state_of(at.stream));
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t handle)
@@ -343,10 +455,13 @@ cudaError_t cudaEventQuery(cudaEvent_t handle)
 
     if (call.error || (call.error = event_of(handle, &event)))
         return call.error;
-    if (!event->recorded || is_done(event->at))
+    if (!event->recorded)
         return cudaSuccess;
-    run_until(event->at.stream, event->at.stream->n_done + 1);
-    return devices[event->device].sticky ? devices[event->device].sticky : cudaErrorNotReady;
+    Stream *stream = event->at.stream;
+    if (is_done(event->at))
+        return state_of(stream);
+    run_until(stream, stream->n_done + 1, false);
+    return state_of(stream) ? state_of(stream) : cudaErrorNotReady;
 }
 
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from_handle, cudaEvent_t to_handle)

@@ -6,6 +6,7 @@
 //   launch.cpp    a grid, block by block
 //   fibers.cpp    one fiber per thread: which runs, who waits for whom
 //   warp.cpp      exchanges, votes, mma, ldmatrix, cp.async
+//   nccl.cpp      collectives of several devices, over streams
 //   hopper.cpp    mbarrier, bulk copies, wgmma
 //   memory.cpp    what is shared and device memory, and who may touch it
 //   counts.cpp    sectors and bank conflicts
@@ -57,9 +58,14 @@ extern thread_local int current_device;
 // broken included.
 struct Call {
     Call();
+    ~Call();
     std::lock_guard<std::recursive_mutex> lock;
     cudaError_t error;
 };
+// Gives the lock to other threads until one of them has changed something; what was read before
+// must be read again. Not from within work. A change in the middle of a long call is told at once.
+void wait_for_change();
+void tell_waiters();
 cudaError_t fail(cudaError_t code); // what cudaGetLastError then gives
 cudaError_t found(int device, cudaError_t code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4))); // an error that a GPU might have let pass
@@ -74,19 +80,42 @@ struct Dependency {
     Stream *stream;
     unsigned long long at; // done when the stream has done this many
 };
+// Work of several streams at once: done when each of them has come to its entry.
+struct Meeting {
+    struct Entry {
+        Stream *stream;
+        unsigned long long at; // its place in the stream; 0: not queued yet
+        bool left;             // never comes; its own stream fails there
+    };
+    std::vector<Entry> entries;
+    std::function<bool()> run; // false: a device broke, nothing was done
+    bool hangs;                // a fault: never done
+    bool done;
+};
 struct Work {
     std::function<void()> run;
     std::vector<Dependency> after;
+    std::shared_ptr<Meeting> meeting;
+    size_t entry;
 };
 struct Stream {
     int device;
     bool alive, blocking;
     std::deque<Work> queue;
     unsigned long long n_queued, n_done;
+    cudaError_t error; // of what it left; nothing behind that is run
 };
 extern int running_device; // of the work that runs now; -1: none does
 cudaError_t stream_of(cudaStream_t handle, Stream **out);
 cudaError_t enqueue(Stream *stream, std::function<void()> run);
+// Queues an entry of a meeting, to come after what `after` says, too. The caller has checked that
+// the stream is of its device.
+cudaError_t join(const std::shared_ptr<Meeting> &meeting, size_t entry, Stream *stream,
+                 const Dependency &after);
+void leave(Meeting *meeting, size_t entry);
+// Runs a stream until it has done `at` pieces of work; others move only as far as it needs. False,
+// without may_wait: it would have to wait for another thread.
+bool run_until(Stream *stream, unsigned long long at, bool may_wait);
 void drain(Stream *stream);
 void drain_device(int device);
 void forget_queued();
