@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <stdarg.h>
 #include <stdio.h>
-
 #include <utility>
 
 namespace vg

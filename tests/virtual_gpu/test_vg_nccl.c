@@ -185,7 +185,8 @@ static void run_thread(rank *r)
         if (!r->failed)
             after_case(r, &r->cases[i]);
     }
-    DO(r, r->failed != NULL);
+    if (r->failed)
+        return;
     DO(r, ncclCommFinalize(r->comm));
     DO(r, ncclCommDestroy(r->comm));
     DO(r, cudaStreamDestroy(r->stream));
@@ -257,7 +258,8 @@ static void test_one_thread(void **state)
     }
 }
 
-/* x + 1 on each of two devices, summed, + 1; then doubled on another stream of each. */
+/* Each of two devices has x + 1 of its own, their sum, + 1, doubled on another stream, and
+ * doubled again on the first. */
 static void test_order(void **state)
 {
     static rank ranks[2];
@@ -288,16 +290,19 @@ static void test_order(void **state)
         CUDA_OK(cudaStreamWaitEvent(second[i], event, 0));
         CUDA_OK(cudaEventDestroy(event));
     }
+    /* A communicator's calls come one after the other, whatever their streams. */
     NCCL_OK(ncclGroupStart());
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         NCCL_OK(ncclAllReduce(d[i], d[i], N, ncclInt32, ncclSum, ranks[i].comm, second[i]));
+        NCCL_OK(ncclAllReduce(d[i], d[i], N, ncclInt32, ncclSum, ranks[i].comm, ranks[i].stream));
+    }
     NCCL_OK(ncclGroupEnd());
     for (int i = 0; i < 2; i++) {
         CUDA_OK(cudaSetDevice(i));
-        CUDA_OK(cudaMemcpyAsync(y[i], d[i], sizeof y[i], cudaMemcpyDeviceToHost, second[i]));
-        CUDA_OK(cudaStreamSynchronize(second[i]));
+        CUDA_OK(cudaMemcpyAsync(y[i], d[i], sizeof y[i], cudaMemcpyDeviceToHost, ranks[i].stream));
+        CUDA_OK(cudaStreamSynchronize(ranks[i].stream));
         for (int j = 0; j < N; j++)
-            assert_int_equal(y[i][j], 2 * (x[0][j] + 1 + x[1][j] + 1 + 1));
+            assert_int_equal(y[i][j], 4 * (x[0][j] + 1 + x[1][j] + 1 + 1));
         CUDA_OK(cudaFree(d[i]));
         CUDA_OK(cudaStreamDestroy(second[i]));
     }
