@@ -119,10 +119,10 @@ static emc_status check_rows(const char *name, int rows)
 /*
  * Pages for three steps of long prompts: the one that is being filled, where a sequence takes a
  * page more than it fills and one for its paths, and what is left over from the one before. Steps
- * in flight need none, since a sequence gives its pages back when its last row is queued.
+ * in flight need none, since a sequence gives its pages back when its last row is queued. A GPU
+ * computes a whole step however few rows are in it, so there they must also be enough for prompts
+ * that leave half of their last pages empty: twice as many.
  */
-/* Three steps' worth. A GPU computes a whole step however few rows are in it, so there they must
- * also be enough for prompts that leave half of their last pages empty. */
 static int default_pages(const emc_model *model, int rows)
 {
     const size_t fit = DEFAULT_CACHE_BYTES / emc_cache_page_bytes(model);
