@@ -122,3 +122,6 @@ emc_status cells_h5_genes(cells_file *file, const cells_h5_gene_frames *frames, 
 /* The values of one matrix: a group (CSR, CSC) or a dataset (dense). Fills file->ops, source and
  * the matrix line; takes over `object`. n_cells and n_genes must be what it holds. */
 emc_status cells_h5_matrix_open(cells_file *file, hid_t object, const char *name);
+
+/* The formats that live in HDF5, by what their root holds: fill the file from an open root. */
+emc_status cells_h5ad_open(cells_file *file, hid_t root, const emc_cells_options *options);

@@ -192,27 +192,8 @@ static emc_status h5ad_read_frame(cells_file *file, hid_t root, const emc_cells_
     return status;
 }
 
-static bool h5ad_matches(const char *path, const unsigned char *head, size_t n_head)
+emc_status cells_h5ad_open(cells_file *file, hid_t root, const emc_cells_options *options)
 {
-    static const unsigned char signature[8] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
-
-    return (n_head >= sizeof signature && memcmp(head, signature, sizeof signature) == 0) ||
-           cells_path_ends(path, ".h5ad") || cells_path_ends(path, ".h5");
+    file->format = "h5ad";
+    return h5ad_read_frame(file, root, options);
 }
-
-static emc_status h5ad_open(cells_file *file, const emc_cells_options *options)
-{
-    cells_h5_guard guard;
-    emc_status status;
-    hid_t root;
-
-    cells_h5_enter(&guard);
-    status = cells_h5_open_file(&root, file->path);
-    if (status == EMC_OK)
-        status = h5ad_read_frame(file, root, options);
-    cells_h5_close(root); /* the matrix's own handles keep the file open */
-    cells_h5_leave(&guard);
-    return status;
-}
-
-const cells_format cells_format_h5ad = {"h5ad", h5ad_matches, h5ad_open};

@@ -17,7 +17,7 @@
 #define DEFAULT_BYTES ((size_t)64 << 20)
 
 /* Asked in this order; a new format is one more line. */
-static const cells_format *const formats[] = {&cells_format_h5ad, &cells_format_text};
+static const cells_format *const formats[] = {&cells_format_hdf5, &cells_format_text};
 
 struct emc_cells {
     cells_file file;
@@ -189,7 +189,7 @@ static emc_status check_names(emc_cells *cells, const emc_cells_options *options
         EMC_TRY(borrow_names(&cells->gene_ids, &file->gene_ids, "gene id", cells->path));
     EMC_TRY(fold_genes(cells, options->duplicate_genes, &n_folded));
     EMC_TRY(emc_text_addf(&cells->description, "%s, %s, %lld cells x %d genes, names from %s",
-                          cells->format->name, file->matrix.bytes, (long long)file->n_cells,
+                          cells->file.format, file->matrix.bytes, (long long)file->n_cells,
                           file->n_genes, file->names.bytes));
     if (n_folded)
         EMC_TRY(emc_text_addf(&cells->description, "; %d genes added to another of the same name",
@@ -231,6 +231,7 @@ emc_status emc_cells_open(emc_cells **out, const char *path, const emc_cells_opt
     if (status != EMC_OK)
         goto done;
     cells->file.path = cells->path;
+    cells->file.n_values = -1;
     for (size_t i = 0; i < EMC_COUNT(formats) && !cells->format; i++)
         if (formats[i]->matches(path, head, n_head))
             cells->format = formats[i];
@@ -268,6 +269,11 @@ void emc_cells_close(emc_cells *cells)
         cells_column_free(&file->obs[i]);
     free(file->obs);
     emc_text_free(&file->matrix);
+    emc_text_free(&file->matrix_name);
+    emc_text_free(&file->storage);
+    emc_text_free(&file->dtype);
+    emc_text_free(&file->filters);
+    free(file->gene_of_column);
     emc_text_free(&file->names);
     emc_text_free(&file->advice);
     emc_text_free(&cells->description);
@@ -321,12 +327,28 @@ int64_t emc_cells_find(const emc_cells *cells, const char *cell_id)
 
 const char *emc_cells_format(const emc_cells *cells)
 {
-    return cells->format->name;
+    return cells->file.format;
 }
 
 const char *emc_cells_description(const emc_cells *cells)
 {
     return cells->description.bytes;
+}
+
+static const char *words(const emc_text *text)
+{
+    return text->n ? text->bytes : "";
+}
+
+void emc_cells_get_matrix(const emc_cells *cells, emc_cells_matrix *matrix)
+{
+    const cells_file *file = &cells->file;
+
+    *matrix = (emc_cells_matrix){.name = words(&file->matrix_name),
+                                 .storage = words(&file->storage),
+                                 .dtype = words(&file->dtype),
+                                 .filters = words(&file->filters),
+                                 .n_values = file->n_values};
 }
 
 const char *emc_cells_path(const emc_cells *cells)
@@ -375,6 +397,25 @@ static emc_status fill_names(emc_cells *cells, int64_t first, int n)
     return EMC_OK;
 }
 
+/* Columns become genes; entries of columns that are none of them leave. */
+static void keep_genes(cells_rows *block, int n_rows, const int32_t *gene_of_column)
+{
+    int64_t to = 0, begin = 0;
+
+    for (int i = 0; i < n_rows; i++) {
+        const int64_t end = block->indptr[i + 1];
+        for (int64_t k = begin; k < end; k++) {
+            const int32_t gene = gene_of_column[block->genes[k]];
+            if (gene < 0)
+                continue;
+            block->genes[to] = gene;
+            block->values[to++] = block->values[k];
+        }
+        begin = end;
+        block->indptr[i + 1] = to;
+    }
+}
+
 emc_status emc_cells_next(emc_cells *cells, emc_cell_block *block)
 {
     const cells_file *file = &cells->file;
@@ -386,6 +427,8 @@ emc_status emc_cells_next(emc_cells *cells, emc_cell_block *block)
     const int64_t most = left < cells->max_rows ? left : cells->max_rows;
     const int n = (int)file->ops->fit(file->source, first, most, cells->max_bytes);
     EMC_TRY(file->ops->read(file->source, first, n, &cells->block));
+    if (file->gene_of_column)
+        keep_genes(&cells->block, n, file->gene_of_column);
     const int64_t n_values = cells->block.indptr[n];
     for (int64_t k = 0; cells->fold && k < n_values; k++)
         cells->block.genes[k] = cells->fold[cells->block.genes[k]];

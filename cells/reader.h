@@ -6,7 +6,8 @@
  * - .csv, .tsv, .txt, also with .gz: a table of numbers, cells or genes in rows
  *
  * Nothing that the file says is used before it is checked. Links that leave the file, external
- * storage, virtual datasets and filter plugins are never followed or loaded. What lies below that,
+ * storage, virtual datasets and filter plugins are not followed or loaded (allow_external follows
+ * external links, and nothing else). What lies below that,
  * HDF5's own structures, is checked by the HDF5 library alone: releases of the 1.10 line can crash
  * on a file that was forged there, so files of strangers want a process of their own.
  *
@@ -62,6 +63,14 @@ typedef struct {
     emc_orientation orientation;
     emc_duplicates duplicate_genes;
     emc_negative negative;
+    const char *genome;      /* of a 10x file with several genomes; NULL: there must be one */
+    bool allow_external;     /* external links of HDF5 are followed, one step, to regular files */
+    int n_threads;           /* that unpack; 0: one a core this process may use */
+    const char *scratch_dir; /* where a matrix is turned that does not fit turn_bytes; NULL: /tmp */
+    size_t turn_bytes;       /* of memory to turn a matrix stored by genes; 0: 1 GiB */
+    /* One line for people, during open: what takes long and how to avoid it. May be NULL. */
+    void (*on_log)(void *context, const char *line);
+    void *context;
 } emc_cells_options;
 
 /*
@@ -121,11 +130,21 @@ const char *emc_cells_obs(const emc_cells *cells, int64_t row, int column);
 /* The row of a cell, or -1. Walks all names. */
 int64_t emc_cells_find(const emc_cells *cells, const char *cell_id);
 
-/* "h5ad", "text". */
+/* "h5ad", "10x h5", "10x mtx", "loom", "zarr", "text". */
 const char *emc_cells_format(const emc_cells *cells);
 
 /* One line for people: format, matrix, shape, where the names come from, what was merged. */
 const char *emc_cells_description(const emc_cells *cells);
+
+/* The matrix that is read, for people; strings are borrowed, "" where there is nothing to say. */
+typedef struct {
+    const char *name;    /* "X", "raw/X", "layers/counts", "matrix" */
+    const char *storage; /* "csr", "csc", "dense", "coordinates", "table" */
+    const char *dtype;   /* "float32", "int64", ... */
+    const char *filters; /* "gzip 4, shuffle"; "none" when it is stored as it is */
+    int64_t n_values;    /* stored; -1 when that is not known before the end */
+} emc_cells_matrix;
+void emc_cells_get_matrix(const emc_cells *cells, emc_cells_matrix *matrix);
 
 /* The file's path as given. */
 const char *emc_cells_path(const emc_cells *cells);

@@ -55,28 +55,42 @@ typedef struct {
 /* What an opener fills. Everything in it is freed by the iterator, also when the opener fails. */
 typedef struct {
     const char *path;
+    const char *format; /* static; for people */
     int64_t n_cells;
     int n_genes;
+    int n_columns;           /* of the matrix as it is stored; 0: n_genes */
+    int32_t *gene_of_column; /* [n_columns], -1: dropped; NULL: a column a gene */
     cells_column cell_ids;
     cells_column gene_names;
     cells_column gene_ids; /* n = 0 when the names are the index */
     cells_column *obs;     /* [options->n_obs_columns], allocated by the iterator */
     bool from_symbols;     /* the names come from a column, where duplicates are usual */
     emc_text matrix;       /* "X (csr, float32)" */
-    emc_text names;        /* "var column feature_name (the index holds Ensembl ids)" */
-    emc_text advice;       /* what to try when the values are no expression; may be empty */
+    emc_text matrix_name, storage, dtype, filters; /* see emc_cells_matrix */
+    int64_t n_values;
+    emc_text names;  /* "var column feature_name (the index holds Ensembl ids)" */
+    emc_text advice; /* what to try when the values are no expression; may be empty */
     const cells_source_ops *ops;
     void *source;
 } cells_file;
 
-/* The openers, in the order they are asked. `head` is the start of the file, n_head <= 512. */
+/* What a file offers to choose from, for people and for `layer`. Zero-initialise. */
 typedef struct {
-    const char *name;
+    cells_strings matrices; /* as emc_cells_options.layer takes them, the main one first */
+    cells_strings columns;  /* of obs, without its index */
+    const char *format;     /* static */
+} cells_catalog;
+
+/* The openers, in the order they are asked. `head` is the start of the file, n_head <= 512; 0 for
+ * a folder. */
+typedef struct {
     bool (*matches)(const char *path, const unsigned char *head, size_t n_head);
     emc_status (*open)(cells_file *file, const emc_cells_options *options);
+    /* NULL: one matrix "X" and no columns. */
+    emc_status (*list)(cells_catalog *catalog, const char *path, const emc_cells_options *options);
 } cells_format;
 
-extern const cells_format cells_format_h5ad;
+extern const cells_format cells_format_hdf5;
 extern const cells_format cells_format_text;
 
 /* A sparse matrix held whole, cells in rows; a source of its own. */

@@ -298,6 +298,7 @@ static emc_status text_open(cells_file *file, const emc_cells_options *options)
     text_table table = {.path = file->path};
     emc_status status = check_options(file, options);
 
+    file->format = "text";
     if (status == EMC_OK)
         status = cells_records_open(&table.records, file->path, 0);
     if (status == EMC_OK)
@@ -312,4 +313,4 @@ static emc_status text_open(cells_file *file, const emc_cells_options *options)
     return status;
 }
 
-const cells_format cells_format_text = {"text", text_matches, text_open};
+const cells_format cells_format_text = {text_matches, text_open, NULL};

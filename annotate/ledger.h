@@ -1,0 +1,120 @@
+#pragma once
+/*
+ * Who does which shard of a run, and which are done: plain files in the run folder, so that
+ * processes on one or many machines share a run and none can lose or double a shard.
+ *
+ *   claims/000123.1        made with O_CREAT|O_EXCL; the last number is the claim's turn: a claim
+ * is taken over by making the next turn, which one process alone can workers/NAME.json      who a
+ * worker is (host, boot, pid and its start, job and restart), and how far; rewritten every
+ * heartbeat done/000123.shard      written under another name, synced, then linked: it exists when
+ * it is whole, and the first one stays failed/000123.1.json   one a failed try; after max_tries the
+ * shard is parked
+ *
+ * A claim is free at once when its worker is dead on this host (same boot, pid gone or started at
+ * another time) or is an earlier start of this worker's own Slurm job. Any other claim is free when
+ * its worker's heartbeat has not changed for lease_s of this process's monotonic clock: clocks of
+ * other machines and jumps of this one's do not matter. Work done twice is harmless: results are
+ * equal and done/ takes the first.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct emc_ledger emc_ledger;
+
+/* Zero-initialised: the defaults. */
+typedef struct {
+    double heartbeat_s; /* 0: 30 */
+    double lease_s;     /* 0: three heartbeats */
+    int max_tries;      /* 0: 3 */
+    /* Where this worker begins to look: rank of world, so that each reads a run of its own. */
+    int rank, world;
+    /* Seconds on a monotonic clock; NULL: the system's. For tests. */
+    double (*now_s)(void *context);
+    void *context;
+} emc_ledger_options;
+
+typedef enum {
+    EMC_CLAIM_GOT,     /* *shard is this worker's */
+    EMC_CLAIM_WAIT,    /* others have what is left: ask again in a second */
+    EMC_CLAIM_FINISHED /* every shard is done or parked */
+} emc_claim;
+
+/* The folder is there; what lies in it is made where it lacks. Starts this worker's heartbeat on a
+ * thread of its own. EMC_ERR_CREATE: the folder cannot be written to (or lacks hard links and
+ * exclusive creation: the message says which). */
+emc_status emc_ledger_open(emc_ledger **out, const char *dir, int64_t n_shards,
+                           const emc_ledger_options *options);
+
+/* Gives back what is claimed and not published, removes the worker's file. NULL is fine. */
+void emc_ledger_close(emc_ledger *ledger);
+
+/* A worker may hold several claims. Errors: EMC_ERR_IO. */
+emc_status emc_ledger_claim(emc_ledger *ledger, int64_t *shard, emc_claim *outcome);
+emc_status emc_ledger_release(emc_ledger *ledger, int64_t shard);
+
+/* Writes, syncs and links the shard's file, and ends the claim; fine when another was first.
+ * EMC_ERR_IO: disk full or the folder is gone; nothing stands under the name, the claim is kept. */
+emc_status emc_ledger_publish(emc_ledger *ledger, int64_t shard, const void *bytes, size_t n_bytes);
+
+/* Notes a failed try with its reason and ends the claim; *parked when it was the last one. */
+emc_status emc_ledger_fail(emc_ledger *ledger, int64_t shard, const char *reason, bool *parked);
+
+/* Moves a finished file that turned out to be damaged out of the way, to be computed again. */
+emc_status emc_ledger_reject(emc_ledger *ledger, int64_t shard);
+
+/* Parked shards are tried again: removes what failed/ says. A resume does so. */
+emc_status emc_ledger_forgive(emc_ledger *ledger);
+
+/* One process at a time merges. *got is false while another lives that does. */
+emc_status emc_ledger_lock_merge(emc_ledger *ledger, bool *got);
+emc_status emc_ledger_unlock_merge(emc_ledger *ledger);
+
+/* What the heartbeat tells others; from any thread. */
+void emc_ledger_report(emc_ledger *ledger, int64_t cells_done, double cells_per_s);
+
+/* The path of a shard's file, whether it is there or not. Owned by the caller, free(). */
+emc_status emc_ledger_done_path(char **out, const char *dir, int64_t shard);
+
+/* ---- looking on, also without a ledger of one's own ---- */
+
+typedef struct {
+    char name[128], host[64];
+    int64_t pid;
+    bool alive, here;  /* alive: as far as can be seen from here; here: on this host */
+    double beat_age_s; /* since its file was written, by the file system's clock */
+    int64_t cells_done;
+    double cells_per_s;
+    int n_claims;
+} emc_worker_state;
+
+typedef struct {
+    int64_t shard;
+    int n_tries;
+    bool parked;
+    char reason[512]; /* of the last try */
+} emc_failed_state;
+
+typedef struct {
+    int64_t n_shards, n_done, n_claimed, n_stale, n_parked;
+    unsigned char *done; /* [n_shards] 1 where there is a file */
+    emc_worker_state *workers;
+    int n_workers;
+    emc_failed_state *failed;
+    int n_failed;
+} emc_ledger_state;
+
+/* Reads the folder and changes nothing. max_tries as the run's. EMC_ERR_NOT_FOUND: no run folder.
+ */
+emc_status emc_ledger_look(emc_ledger_state *out, const char *dir, int64_t n_shards, int max_tries);
+void emc_ledger_state_free(emc_ledger_state *state);
+
+#ifdef __cplusplus
+}
+#endif
