@@ -32,9 +32,7 @@ struct emc_cells {
     size_t max_bytes;
     emc_negative negative;
     int64_t next;
-    cells_rows block;
-    const char **block_ids;
-    const char **block_obs;
+    cells_buffers block; /* of emc_cells_next */
 };
 
 static emc_status look_at(unsigned char head[512], size_t *n_head, const char *path)
@@ -277,12 +275,10 @@ void emc_cells_close(emc_cells *cells)
     emc_text_free(&file->names);
     emc_text_free(&file->advice);
     emc_text_free(&cells->description);
-    cells_rows_free(&cells->block);
+    cells_buffers_free(&cells->block);
     free(cells->gene_names);
     free(cells->gene_ids);
     free(cells->fold);
-    free(cells->block_ids);
-    free(cells->block_obs);
     free(cells->path);
     free(cells);
 }
@@ -365,10 +361,9 @@ emc_status emc_cells_seek(emc_cells *cells, int64_t row)
     return EMC_OK;
 }
 
-static emc_status refuse_negative(const emc_cells *cells, int64_t first, int n)
+static emc_status refuse_negative(const emc_cells *cells, const cells_rows *block, int64_t first,
+                                  int n)
 {
-    const cells_rows *block = &cells->block;
-
     for (int i = 0; i < n; i++)
         for (int64_t k = block->indptr[i]; k < block->indptr[i + 1]; k++)
             if (block->values[k] < 0)
@@ -383,15 +378,14 @@ static emc_status refuse_negative(const emc_cells *cells, int64_t first, int n)
 }
 
 /* The names beside the rows of a block. */
-static emc_status fill_names(emc_cells *cells, int64_t first, int n)
+static emc_status fill_names(emc_cells *cells, cells_buffers *into, int64_t first, int n)
 {
-    EMC_TRY(emc_grow(&cells->block_ids, (size_t)n, sizeof *cells->block_ids, "a block"));
-    EMC_TRY(emc_grow(&cells->block_obs, (size_t)n * (size_t)cells->n_obs, sizeof *cells->block_obs,
-                     "a block"));
+    EMC_TRY(emc_grow(&into->ids, (size_t)n, sizeof *into->ids, "a block"));
+    EMC_TRY(emc_grow(&into->obs, (size_t)n * (size_t)cells->n_obs, sizeof *into->obs, "a block"));
     for (int i = 0; i < n; i++) {
-        cells->block_ids[i] = emc_cells_id(cells, first + i);
+        into->ids[i] = emc_cells_id(cells, first + i);
         for (int c = 0; c < cells->n_obs; c++)
-            cells->block_obs[(size_t)i * (size_t)cells->n_obs + (size_t)c] =
+            into->obs[(size_t)i * (size_t)cells->n_obs + (size_t)c] =
                 emc_cells_obs(cells, first + i, c);
     }
     return EMC_OK;
@@ -416,34 +410,42 @@ static void keep_genes(cells_rows *block, int n_rows, const int32_t *gene_of_col
     }
 }
 
-emc_status emc_cells_next(emc_cells *cells, emc_cell_block *block)
+emc_status cells_next_into(emc_cells *cells, int64_t most, cells_buffers *into,
+                           emc_cell_block *block)
 {
     const cells_file *file = &cells->file;
+    cells_rows *rows = &into->rows;
     const int64_t first = cells->next, left = file->n_cells - first;
 
     *block = (emc_cell_block){0};
     if (left == 0)
         return EMC_OK;
-    const int64_t most = left < cells->max_rows ? left : cells->max_rows;
+    most = most < cells->max_rows ? most : cells->max_rows;
+    most = left < most ? left : most;
     const int n = (int)file->ops->fit(file->source, first, most, cells->max_bytes);
-    EMC_TRY(file->ops->read(file->source, first, n, &cells->block));
+    EMC_TRY(file->ops->read(file->source, first, n, rows));
     if (file->gene_of_column)
-        keep_genes(&cells->block, n, file->gene_of_column);
-    const int64_t n_values = cells->block.indptr[n];
+        keep_genes(rows, n, file->gene_of_column);
+    const int64_t n_values = rows->indptr[n];
     for (int64_t k = 0; cells->fold && k < n_values; k++)
-        cells->block.genes[k] = cells->fold[cells->block.genes[k]];
+        rows->genes[k] = cells->fold[rows->genes[k]];
     if (cells->negative == EMC_NEGATIVE_REFUSE)
-        EMC_TRY(refuse_negative(cells, first, n));
-    EMC_TRY(fill_names(cells, first, n));
+        EMC_TRY(refuse_negative(cells, rows, first, n));
+    EMC_TRY(fill_names(cells, into, first, n));
     cells->next = first + n;
     *block = (emc_cell_block){.path = cells->path,
                               .first_row = first,
                               .n_rows = n,
-                              .indptr = cells->block.indptr,
-                              .genes = cells->block.genes,
-                              .values = cells->block.values,
-                              .cell_ids = cells->block_ids,
-                              .obs = cells->block_obs,
+                              .indptr = rows->indptr,
+                              .genes = rows->genes,
+                              .values = rows->values,
+                              .cell_ids = into->ids,
+                              .obs = into->obs,
                               .n_obs_columns = cells->n_obs};
     return EMC_OK;
+}
+
+emc_status emc_cells_next(emc_cells *cells, emc_cell_block *block)
+{
+    return cells_next_into(cells, INT64_MAX, &cells->block, block);
 }

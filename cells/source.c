@@ -76,6 +76,14 @@ void cells_rows_free(cells_rows *rows)
     *rows = (cells_rows){0};
 }
 
+void cells_buffers_free(cells_buffers *buffers)
+{
+    cells_rows_free(&buffers->rows);
+    free(buffers->ids);
+    free(buffers->obs);
+    *buffers = (cells_buffers){0};
+}
+
 static int64_t memory_fit(const void *source, int64_t first, int64_t max_rows, size_t max_bytes)
 {
     const cells_memory *memory = source;

@@ -43,6 +43,20 @@ typedef struct {
 emc_status cells_rows_reserve(cells_rows *rows, size_t n_rows, size_t n_values);
 void cells_rows_free(cells_rows *rows);
 
+/* What the lists of a block live in. Zero-initialise. */
+typedef struct {
+    cells_rows rows;
+    const char **ids;
+    const char **obs;
+} cells_buffers;
+
+void cells_buffers_free(cells_buffers *buffers);
+
+/* emc_cells_next of at most `most` rows, into the caller's buffers: a block is good until they are
+ * used again, however often the reader is asked meanwhile. */
+emc_status cells_next_into(emc_cells *cells, int64_t most, cells_buffers *into,
+                           emc_cell_block *block);
+
 /* What a format offers. Only `source` is passed around; the iterator checks ranges of arguments. */
 typedef struct {
     /* How many rows, 1 or more, starting at `first` make a block within the limits. */
