@@ -11,18 +11,11 @@
 #include "annotate/labels.h"
 #include "annotate/result_row.h"
 #include "base/status.h"
+#include "cells/h5ad_out.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-/* What becomes of an .h5ad output. */
-typedef enum {
-    EMC_H5AD_COPY = 0, /* the input copied whole, columns added */
-    EMC_H5AD_OBS,      /* the results alone: index, columns, no X */
-    EMC_H5AD_LINK,     /* a small file whose other parts are external links to the input */
-    EMC_H5AD_IN_PLACE  /* columns added to the input itself; output_path is not looked at */
-} emc_h5ad_kind;
 
 /* Zero-initialise, then emc_results_defaults. Strings are borrowed for the calls. */
 typedef struct {
@@ -35,21 +28,29 @@ typedef struct {
     const char *key_added;   /* prefix of the columns in h5ad, without "_"; NULL: "emcell" */
     bool obsm_probabilities; /* h5ad: obsm/<key_added>_probabilities, a data frame by label */
     bool overwrite_columns;
-    const char *groupby; /* a column of the input's obs: adds the majority label of each group */
-    double min_prop;     /* a share below it is "Heterogeneous"; < 0: 0, as CellTypist's */
-    bool
-        celltypist_names; /* also predicted_labels, conf_score and, with groupby, majority_voting */
-    bool cellxgene;       /* also cell_type_ontology_term_id, "unknown" where there is none */
-    bool allow_external;  /* reading the input's groupby column */
+    const char *groupby;   /* a column of the input's obs: adds the majority label of each group */
+    double min_prop;       /* a share below it is "Heterogeneous"; < 0: 0, as CellTypist's */
+    bool celltypist_names; /* h5ad: also predicted_labels, conf_score and, with groupby,
+                              over_clustering and majority_voting */
+    bool cellxgene;      /* h5ad: also cell_type_ontology_term_id, "unknown" where there is none */
+    bool allow_external; /* the input's columns may lie behind external links */
     const volatile sig_atomic_t *cancel; /* may be NULL */
+    /* One line for people, without a line end: what was decided, what to beware of. May be NULL. */
+    void (*on_log)(void *context, const char *line);
+    void *context;
 } emc_results_options;
 
 void emc_results_defaults(emc_results_options *options);
 
-/* What the run says of itself; goes to uns/emcell. Values are text; borrowed. */
-typedef struct {
-    const char *name, *value;
-} emc_fact;
+/* What the run says of itself; goes to uns/<key_added>. Values are text; borrowed. */
+typedef emc_h5ad_fact emc_fact;
+
+/*
+ * The majority label of a group: each cell with status ok votes for its label, each with status
+ * unknown for "unknown", others do not vote; the most votes win, ties go to the label that stands
+ * first ("unknown" last). Its share of the votes is cluster_score, and a share below min_prop makes
+ * the label "Heterogeneous". Cells of a group without votes, or without a group, have neither.
+ */
 
 /* About the run that the rows are of. All borrowed. */
 typedef struct {
