@@ -33,10 +33,12 @@ void emc_hasher_close(emc_hasher *hasher); /* NULL is fine */
 
 /*
  * What identifies the content of a file, or of a folder's files (their names and contents, in byte
- * order of the names, one level deep and through links). A file of up to 64 MiB is hashed whole; a
- * longer one by its size and 256 pieces of 64 KiB spread evenly over it, first and last included,
- * so that a file of 100 GB costs no more than a small one. Neither names of paths nor times count.
- * EMC_ERR_NOT_FOUND, EMC_ERR_IO.
+ * order of the names, links to files followed). A file of up to 64 MiB is hashed whole; a longer
+ * one by its size and 256 pieces of 64 KiB spread evenly over it, first and last included, so that
+ * a file of 100 GB costs no more than a small one. In folders of the folder (a zarr store has a
+ * file a chunk) files longer than 4 KiB count by name and size alone; folders whose name begins
+ * with a dot and links to folders do not count. Neither names of paths nor times count.
+ * EMC_ERR_NOT_FOUND. EMC_ERR_IO: unreadable, or neither a file nor a folder.
  */
 emc_status emc_fingerprint(emc_hash *out, const char *path);
 
