@@ -1,20 +1,18 @@
 #include "annotate/input.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/size.h"
+#include "cells/ranked.h"
+#include <stdlib.h>
 
 struct emc_input {
     emc_cells *cells;
     emc_genes *genes;
-    emc_ranker *ranker;
+    emc_ranked_cells *ranked;
     emc_gene_match match;
     double *medians;
-    int64_t n_cells, next;
+    int64_t *rows; /* [n_cells] chosen; NULL: all of them */
+    int64_t n_cells;
     int n_genes, min_genes;
-    emc_cell_block block;
-    int64_t block_begin, block_end; /* rows that the block holds */
 };
 
 static emc_status open_cells(emc_input *in, const char *path, const emc_input_options *options,
@@ -28,11 +26,19 @@ static emc_status open_cells(emc_input *in, const char *path, const emc_input_op
         .n_obs_columns = n_obs_columns,
         .duplicate_genes = (emc_duplicates)options->duplicate_genes,
         .orientation = (emc_orientation)options->transpose,
+        .genome = options->genome,
+        .allow_external = options->allow_external,
+        .n_threads = options->n_threads,
+        .scratch_dir = options->scratch_dir,
+        .on_log = options->on_log,
+        .context = options->log_context,
         .negative =
             profile->on_negative == EMC_VALUES_SKIP ? EMC_NEGATIVE_PASS : EMC_NEGATIVE_REFUSE,
     };
 
     EMC_TRY(emc_cells_open(&in->cells, path, &wanted));
+    if (options->on_log)
+        options->on_log(options->log_context, emc_cells_description(in->cells));
     in->n_cells = emc_cells_n_cells(in->cells);
     if (options->limit > 0 && options->limit < in->n_cells)
         in->n_cells = options->limit;
@@ -71,7 +77,7 @@ static emc_status check_genes(emc_input *in, const char *path, const emc_input_o
     return EMC_OK;
 }
 
-static emc_status open_ranker(emc_input *in, const emc_input_options *options,
+static emc_status open_ranked(emc_input *in, const emc_input_options *options,
                               const emc_profile_info *profile)
 {
     in->n_genes = options->n_genes > 0 ? options->n_genes : profile->n_genes;
@@ -82,14 +88,20 @@ static emc_status open_ranker(emc_input *in, const emc_input_options *options,
     if (in->min_genes > in->n_genes)
         return emc_fail(EMC_ERR_USAGE, "--min-genes %d is above --n-genes %d", in->min_genes,
                         in->n_genes);
-    const emc_rank_options wanted = {
-        .n_top = in->n_genes,
-        .min_value = profile->min_value,
-        .medians = in->medians,
-        .not_finite =
-            profile->on_not_finite == EMC_VALUES_SKIP ? EMC_NOT_FINITE_DROP : EMC_NOT_FINITE_FAIL,
+    const emc_ranked_options wanted = {
+        .cells = in->cells,
+        .genes = in->genes,
+        .rank = {.n_top = in->n_genes,
+                 .min_value = profile->min_value,
+                 .medians = in->medians,
+                 .not_finite = profile->on_not_finite == EMC_VALUES_SKIP ? EMC_NOT_FINITE_DROP
+                                                                         : EMC_NOT_FINITE_FAIL},
+        .rows = in->rows,
+        .n_rows = in->n_cells,
+        .n_threads = options->n_threads,
     };
-    return emc_ranker_open(&in->ranker, in->genes, &wanted);
+    EMC_TRY(emc_ranked_cells_open(&in->ranked, &wanted));
+    return emc_ranked_cells_seek(in->ranked, 0, in->n_cells);
 }
 
 emc_status emc_input_open(emc_input **out, const char *path, const emc_input_options *options,
@@ -107,7 +119,7 @@ emc_status emc_input_open(emc_input **out, const char *path, const emc_input_opt
     if (status == EMC_OK)
         status = check_genes(in, path, options);
     if (status == EMC_OK)
-        status = open_ranker(in, options, profile);
+        status = open_ranked(in, options, profile);
     if (status != EMC_OK)
         emc_input_close(in);
     else
@@ -119,7 +131,8 @@ void emc_input_close(emc_input *input)
 {
     if (!input)
         return;
-    emc_ranker_close(input->ranker);
+    emc_ranked_cells_close(input->ranked);
+    free(input->rows);
     free(input->medians);
     emc_genes_close(input->genes);
     emc_cells_close(input->cells);
@@ -151,14 +164,36 @@ const emc_gene_match *emc_input_match(const emc_input *input)
     return &input->match;
 }
 
-emc_status emc_input_seek(emc_input *input, int64_t row)
+int64_t emc_input_n_rows(const emc_input *input)
 {
-    if (row < 0 || row > input->n_cells)
-        return emc_fail(EMC_ERR_ARG, "input: no row %lld", (long long)row);
-    EMC_TRY(emc_cells_seek(input->cells, row));
-    input->next = row;
-    input->block_begin = input->block_end = row;
-    return EMC_OK;
+    return emc_cells_n_cells(input->cells);
+}
+
+int64_t emc_input_row(const emc_input *input, int64_t position)
+{
+    return input->rows ? input->rows[position] : position;
+}
+
+int64_t emc_input_position(const emc_input *input, int64_t row)
+{
+    int64_t low = 0, high = input->n_cells;
+
+    while (low < high) {
+        const int64_t middle = low + (high - low) / 2;
+        if (emc_input_row(input, middle) < row)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < input->n_cells && emc_input_row(input, low) == row ? low : -1;
+}
+
+emc_status emc_input_seek(emc_input *input, int64_t first, int64_t n)
+{
+    if (first < 0 || n < 0 || first > input->n_cells || n > input->n_cells - first)
+        return emc_fail(EMC_ERR_ARG, "input: cells %lld + %lld of %lld", (long long)first,
+                        (long long)n, (long long)input->n_cells);
+    return emc_ranked_cells_seek(input->ranked, first, n);
 }
 
 /* What can be said of a cell from its ranking. */
@@ -175,37 +210,27 @@ static void judge(const emc_input *in, emc_input_cell *cell)
 
 emc_status emc_input_next(emc_input *input, emc_input_cell *cell, bool *more)
 {
-    emc_input *in = input;
+    emc_ranked_cell ranked;
 
-    *more = in->next < in->n_cells;
-    if (!*more)
-        return EMC_OK;
-    if (in->next >= in->block_end) {
-        EMC_TRY(emc_cells_next(in->cells, &in->block));
-        if (in->block.n_rows == 0)
-            return emc_fail(EMC_ERR_FORMAT, "%s: ends after %lld of %lld cells",
-                            emc_cells_path(in->cells), (long long)in->next, (long long)in->n_cells);
-        in->block_begin = in->block.first_row;
-        in->block_end = in->block.first_row + in->block.n_rows;
-    }
-    const int row = (int)(in->next - in->block_begin);
-    *cell = (emc_input_cell){.row = in->next,
-                             .cell_id = in->block.cell_ids[row],
+    EMC_TRY(emc_ranked_cells_next(input->ranked, &ranked, more));
+    *cell = (emc_input_cell){.position = ranked.position,
+                             .row = ranked.row,
+                             .cell_id = ranked.cell_id,
+                             .obs = ranked.obs,
+                             .ranked = ranked.ranked,
                              .reason = "",
                              .message = "",
                              .status = EMC_CELL_OK};
-    cell->obs =
-        in->block.obs ? in->block.obs + (size_t)row * (size_t)in->block.n_obs_columns : NULL;
-    in->next++;
-    const emc_status status = emc_ranker_cell(in->ranker, &in->block, row, &cell->ranked);
-    if (status == EMC_ERR_FORMAT) {
-        memset(&cell->ranked, 0, sizeof(cell->ranked));
+    if (!*more)
+        return EMC_OK;
+    if (ranked.status == EMC_ERR_FORMAT) {
         cell->status = EMC_CELL_FAILED;
         cell->reason = "bad_value";
-        cell->message = emc_message();
+        cell->message = ranked.message;
         return EMC_OK;
     }
-    EMC_TRY(status);
-    judge(in, cell);
+    if (ranked.status != EMC_OK)
+        return emc_fail(ranked.status, "%s", ranked.message);
+    judge(input, cell);
     return EMC_OK;
 }

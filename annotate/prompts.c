@@ -33,8 +33,11 @@ static void close_work(work *w)
 
 static emc_status open_work(work *w, const emc_prompts_options *options)
 {
+    emc_input_options input = options->input;
     const emc_profile_info *info;
 
+    input.on_log = options->on_log;
+    input.log_context = options->context;
     EMC_TRY(emc_profile_open(&w->profile, options->profile));
     info = emc_profile_get(w->profile);
     if (options->labels_path)
@@ -43,8 +46,8 @@ static emc_status open_work(work *w, const emc_prompts_options *options)
         EMC_TRY(emc_labels_from_profile(&w->labels, w->profile));
     if (options->tokenizer_dir)
         EMC_TRY(emc_tokenizer_open(&w->tokenizer, options->tokenizer_dir));
-    EMC_TRY(emc_input_open(&w->input, options->input_path, &options->input, info,
-                           options->obs_columns, options->n_obs_columns));
+    EMC_TRY(emc_input_open(&w->input, options->input_path, &input, info, options->obs_columns,
+                           options->n_obs_columns));
     const emc_prompter_options wanted = {
         .profile = w->profile,
         .labels = w->labels,
@@ -96,12 +99,15 @@ static emc_status print_cells(work *w, const emc_prompts_options *options,
     bool more;
 
     if (options->cell_id) {
-        const int64_t row = emc_cells_find(emc_input_cells(w->input), options->cell_id);
-        if (row < 0 || row >= emc_input_n_cells(w->input))
-            return emc_fail(EMC_ERR_NOT_FOUND, "%s: no cell \"%s\"; the first is \"%s\"",
+        const emc_cells *cells = emc_input_cells(w->input);
+        const int64_t row = emc_cells_find(cells, options->cell_id);
+        const int64_t position = row < 0 ? -1 : emc_input_position(w->input, row);
+        if (position < 0)
+            return emc_fail(EMC_ERR_NOT_FOUND, "%s: no cell \"%s\"%s; the first is \"%s\"",
                             options->input_path, options->cell_id,
-                            emc_cells_id(emc_input_cells(w->input), 0));
-        EMC_TRY(emc_input_seek(w->input, row));
+                            row < 0 ? "" : " among the chosen ones",
+                            emc_cells_id(cells, emc_input_row(w->input, 0)));
+        EMC_TRY(emc_input_seek(w->input, position, 1));
         EMC_TRY(emc_input_next(w->input, &cell, &more));
         return print_cell(w, &cell, each, context);
     }
@@ -122,8 +128,6 @@ emc_status emc_prompts(const emc_prompts_options *options,
     work w = {0};
     emc_status status = open_work(&w, options);
 
-    if (status == EMC_OK && options->on_log)
-        options->on_log(options->context, emc_cells_description(emc_input_cells(w.input)));
     if (status == EMC_OK)
         status = print_cells(&w, options, each, context);
     close_work(&w);

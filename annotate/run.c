@@ -135,9 +135,11 @@ static emc_status open_profile(run *r)
 static emc_status open_input(run *r)
 {
     const emc_annotate_options *o = r->options;
+    emc_input_options input = o->input;
 
-    EMC_TRY(emc_input_open(&r->input, o->input_path, &o->input, r->info, NULL, 0));
-    log_line(r, emc_cells_description(emc_input_cells(r->input)));
+    input.on_log = o->on_log;
+    input.log_context = o->context;
+    EMC_TRY(emc_input_open(&r->input, o->input_path, &input, r->info, NULL, 0));
     const emc_prompter_options wanted = {
         .profile = r->profile,
         .labels = r->labels,

@@ -21,10 +21,13 @@
 extern "C" {
 #endif
 
-/* How genes are chosen from the file. Zero-initialised: what the profile says. */
+/* How genes and cells are chosen from the file. Zero-initialised: what the profile says, all cells.
+ * Strings are borrowed; see cells/reader.h and cells/select.h for what they mean. */
 typedef struct {
     const char *gene_symbols; /* column of var with the symbols; NULL finds it */
-    const char *layer;        /* NULL: X; "raw"; a layer's name */
+    const char *gene_table;   /* a file of ids and symbols; NULL: names as the file has them */
+    const char *layer;        /* NULL, "auto": the values decide; "X"; "raw"; a layer's name */
+    const char *genome;       /* of a 10x file with several; NULL: there must be one */
     int transpose;            /* text tables: 0 finds out, 1 cells in rows, 2 genes in rows */
     int duplicate_genes;      /* an emc_duplicates of cells/reader.h: 0 auto, 1 refuse, 2 add up */
     bool keep_gene_names;     /* previous symbols are not renamed to current ones */
@@ -32,7 +35,24 @@ typedef struct {
     int n_genes;              /* 0: the profile's */
     int min_genes;            /* 0: the profile's */
     double min_gene_match;    /* see emc_gene_match; < 0: EMC_MIN_GENE_MATCH; 0 accepts anything */
-    int64_t limit;            /* the first so many cells only; 0: all */
+
+    /* Which cells, in this order: those that pass every filter, of these the listed ones, of these
+     * a sample, of these the first. */
+    const char *const *obs_filters; /* "column==value", "column!=value" */
+    int n_obs_filters;
+    const char *cells_path; /* a file of cell ids */
+    int64_t sample;         /* so many, drawn without replacement; 0: no drawing */
+    uint64_t seed;          /* of the drawing */
+    int64_t limit;          /* the first so many; 0: all */
+
+    bool allow_external;     /* external links of HDF5 are followed */
+    const char *scratch_dir; /* for a matrix that must be turned on disk; NULL: /tmp */
+    int n_threads;           /* that read and rank; 0: one a core this process may use */
+
+    /* Lines for people while the input is opened: the file, the matrix and why it, names that are
+     * known, cells chosen. May be NULL. */
+    void (*on_log)(void *context, const char *line);
+    void *log_context;
 } emc_input_options;
 
 #define EMC_MIN_GENE_MATCH 0.5

@@ -12,7 +12,7 @@
 #include "base/file.h"
 #include "base/size.h"
 
-#define MAX_OPTIONS  64
+#define MAX_OPTIONS  128
 #define CONFIG_LIMIT (1 << 20)
 #define HELP_COLUMN  34
 
@@ -48,7 +48,7 @@ int cli_usage(const char *command, const char *format, ...)
 
 static bool has_value(const cli_option *option)
 {
-    return option->kind == CLI_STRING || option->kind == CLI_COUNT || option->kind == CLI_SHARE;
+    return option->kind != CLI_FLAG && option->kind != CLI_UNFLAG && option->kind != CLI_HEADING;
 }
 
 static void print_help(const cli_spec *spec)
@@ -103,6 +103,37 @@ static bool parse_count(int *out, const char *text)
     return true;
 }
 
+static bool parse_whole(int64_t *out, const char *text)
+{
+    char *end;
+    long long value;
+
+    errno = 0;
+    value = strtoll(text, &end, 10);
+    if (end == text || *end || errno != 0 || value < 0)
+        return false;
+    *out = value;
+    return true;
+}
+
+static bool add_value(const cli_spec *spec, const cli_option *option, const char *text,
+                      const char *where)
+{
+    cli_list *list = option->target;
+
+    if (!*text) {
+        cli_usage(spec->name, "%s--%s: the value is empty", where, option->name);
+        return false;
+    }
+    if (list->n == CLI_LIST_MOST) {
+        cli_usage(spec->name, "%s--%s: given more than %d times", where, option->name,
+                  CLI_LIST_MOST);
+        return false;
+    }
+    list->values[list->n++] = text;
+    return true;
+}
+
 /* Stores one value. False with a message for a value of the wrong kind; `where` begins it. */
 static bool store(const cli_spec *spec, const cli_option *option, const char *text,
                   const char *where)
@@ -122,6 +153,14 @@ static bool store(const cli_spec *spec, const cli_option *option, const char *te
         if (*text)
             return true;
         cli_usage(spec->name, "%s--%s: the value is empty", where, option->name);
+        return false;
+    case CLI_LIST:
+        return add_value(spec, option, text, where);
+    case CLI_WHOLE:
+        if (parse_whole(option->target, text))
+            return true;
+        cli_usage(spec->name, "%s--%s: \"%s\" is not a whole number from 0", where, option->name,
+                  text);
         return false;
     case CLI_COUNT:
         if (parse_count(option->target, text))
@@ -337,7 +376,10 @@ bool cli_parse(const cli_spec *spec, int argc, char **argv, cli_config **config,
             option = by_code(spec, code);
             if (pass == 0 || !option)
                 continue;
-            if (has_value(option) && seen[option - spec->options]) {
+            const bool is_first = !seen[option - spec->options];
+            if (option->kind == CLI_LIST && is_first)
+                ((cli_list *)option->target)->n = 0; /* what a config file gave */
+            if (has_value(option) && option->kind != CLI_LIST && !is_first) {
                 cli_usage(spec->name, "--%s is given twice", option->name);
                 return false;
             }

@@ -17,10 +17,19 @@ typedef enum {
     CLI_FLAG,    /* bool *: set to true */
     CLI_UNFLAG,  /* bool *: set to false */
     CLI_STRING,  /* const char ** */
+    CLI_LIST,    /* cli_list *: as often as it is given */
     CLI_COUNT,   /* int *, at least 1: k and K multiply by 1,000 and 1,024, as vLLM's do */
+    CLI_WHOLE,   /* int64_t *, at least 0 */
     CLI_SHARE,   /* double *, 0 to 1 */
     CLI_HEADING, /* a line between groups of options in the help */
 } cli_kind;
+
+/* What an option was given each time. The command line's values replace a --config file's. */
+#define CLI_LIST_MOST 32
+typedef struct {
+    const char *values[CLI_LIST_MOST];
+    int n;
+} cli_list;
 
 typedef struct {
     cli_kind kind;
