@@ -1,6 +1,7 @@
 /* Which calls of the HDF5 library does a reader need, and how is each checked? */
 #include "cells/h5.h"
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,8 +11,13 @@
 
 #define NAME_BYTES 256
 
+/* The switches are the whole process's, and not every HDF5 library may be called by two threads. An
+ * opener that fails closes what it opened, inside: hence recursive. */
+static pthread_mutex_t library_lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+
 void cells_h5_enter(cells_h5_guard *guard)
 {
+    pthread_mutex_lock(&library_lock);
     H5Eget_auto2(H5E_DEFAULT, &guard->print, &guard->print_data);
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     guard->has_plugins = H5PLget_loading_state(&guard->plugins) >= 0;
@@ -25,6 +31,7 @@ void cells_h5_leave(const cells_h5_guard *guard)
         H5PLset_loading_state(guard->plugins);
     H5Eclear2(H5E_DEFAULT);
     H5Eset_auto2(H5E_DEFAULT, guard->print, guard->print_data);
+    pthread_mutex_unlock(&library_lock);
 }
 
 emc_status cells_h5_fail(emc_status status, const char *path, hid_t at, const char *format, ...)
@@ -58,12 +65,12 @@ emc_status cells_h5_broken(const char *path, hid_t at, const char *doing)
                          words);
 }
 
-emc_status cells_h5_open_file(hid_t *out, const char *path)
+emc_status cells_h5_open_file_with(hid_t *out, const char *path, bool allow_external)
 {
     const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
 
     *out = -1;
-    if (access < 0)
+    if (access < 0 || (allow_external && cells_h5_allow_external(access, path) != EMC_OK))
         return emc_fail(EMC_ERR_NOMEM, "%s: the HDF5 library cannot be set up", path);
 #if (H5_VERSION_GE(1, 10, 7) && !H5_VERSION_GE(1, 11, 0)) || H5_VERSION_GE(1, 12, 1)
     /* Network mounts without flock refuse the lock that a read-only open would take. */
@@ -79,6 +86,11 @@ emc_status cells_h5_open_file(hid_t *out, const char *path)
     return emc_fail(EMC_ERR_FORMAT,
                     "%s: not an HDF5 file, or damaged or cut short (%s); fetch or write it again",
                     path, words);
+}
+
+emc_status cells_h5_open_file(hid_t *out, const char *path)
+{
+    return cells_h5_open_file_with(out, path, false);
 }
 
 bool cells_h5_has(hid_t group, const char *name)
@@ -135,7 +147,7 @@ emc_status cells_h5_check_dataset(hid_t dataset, const char *path)
     return status;
 }
 
-emc_status cells_h5_open(hid_t *out, hid_t group, const char *name, const char *path)
+emc_status cells_h5_open_hard(hid_t *out, hid_t group, const char *name, const char *path)
 {
     H5L_info_t link;
     emc_status status = EMC_OK;
@@ -147,9 +159,11 @@ emc_status cells_h5_open(hid_t *out, hid_t group, const char *name, const char *
         return cells_h5_broken(path, group, "reading a link");
     if (link.type != H5L_TYPE_HARD)
         return cells_h5_fail(EMC_ERR_FORMAT, path, group,
-                             "%s is %s link, which is not followed; write a file that holds the "
-                             "data itself with adata.write",
-                             name, link.type == H5L_TYPE_SOFT ? "a soft" : "an external");
+                             "%s is %s link, which is not followed; %s", name,
+                             link.type == H5L_TYPE_SOFT ? "a soft" : "an external",
+                             link.type == H5L_TYPE_SOFT
+                                 ? "write a file that holds the data itself with adata.write"
+                                 : "--allow-external follows a link to another file, one step");
     *out = H5Oopen(group, name, H5P_DEFAULT);
     if (*out < 0)
         return cells_h5_broken(path, group, "opening an object");
@@ -162,6 +176,17 @@ emc_status cells_h5_open(hid_t *out, hid_t group, const char *name, const char *
         *out = -1;
     }
     return status;
+}
+
+emc_status cells_h5_open(hid_t *out, hid_t group, const char *name, const char *path)
+{
+    H5L_info_t link;
+
+    if (H5Lexists(group, name, H5P_DEFAULT) > 0 &&
+        H5Lget_info(group, name, &link, H5P_DEFAULT) >= 0 && link.type == H5L_TYPE_EXTERNAL &&
+        cells_h5_may_follow(group))
+        return cells_h5_open_external(out, group, name, path);
+    return cells_h5_open_hard(out, group, name, path);
 }
 
 static emc_status open_kind(hid_t *out, hid_t group, const char *name, H5I_type_t kind,

@@ -9,7 +9,8 @@
 #include "cells/source.h"
 
 /* The library's switches that are off while we read: error printing and plugin loading. Every call
- * from outside enters, and leaves before it returns, so a program's own HDF5 use is as it was. */
+ * from outside enters, and leaves before it returns, so a program's own HDF5 use is as it was. One
+ * thread at a time is inside; a thread may enter again. */
 typedef struct {
     H5E_auto2_t print;
     void *print_data;
@@ -30,12 +31,20 @@ emc_status cells_h5_broken(const char *path, hid_t at, const char *doing);
 /* EMC_ERR_FORMAT: not HDF5, damaged or cut short. */
 emc_status cells_h5_open_file(hid_t *out, const char *path);
 
+/* With allow_external, cells_h5_open follows an external link of this file: one step, to a regular
+ * file and there along hard links. A relative name is one beside the file that holds the link. */
+emc_status cells_h5_open_file_with(hid_t *out, const char *path, bool allow_external);
+emc_status cells_h5_allow_external(hid_t access, const char *path);
+bool cells_h5_may_follow(hid_t group);
+emc_status cells_h5_open_external(hid_t *out, hid_t group, const char *name, const char *path);
+
 /* True when the group has a link of this name, wherever it leads. */
 bool cells_h5_has(hid_t group, const char *name);
 
-/* Opens a group or dataset of this file: hard links only; a dataset must have its bytes in the file
- * and only filters that can be read. */
+/* Opens a group or dataset of this file: hard links only (but see cells_h5_open_file_with); a
+ * dataset must have its bytes in the file and only filters that can be read. */
 emc_status cells_h5_open(hid_t *out, hid_t group, const char *name, const char *path);
+emc_status cells_h5_open_hard(hid_t *out, hid_t group, const char *name, const char *path);
 
 /* cells_h5_open that wants a dataset, or a group. */
 emc_status cells_h5_open_dataset(hid_t *out, hid_t group, const char *name, const char *path);
@@ -120,8 +129,22 @@ typedef struct {
 emc_status cells_h5_genes(cells_file *file, const cells_h5_gene_frames *frames, const char *wanted);
 
 /* The values of one matrix: a group (CSR, CSC) or a dataset (dense). Fills file->ops, source and
- * the matrix line; takes over `object`. n_cells and n_genes must be what it holds. */
-emc_status cells_h5_matrix_open(cells_file *file, hid_t object, const char *name);
+ * all that is told of the matrix; takes over `object`, also on failure. n_cells and n_genes must be
+ * what it holds. A CSC matrix is read whole, and turned as the options say. */
+emc_status cells_h5_matrix_open(cells_file *file, hid_t object, const char *name,
+                                const emc_cells_options *options);
+
+/* A matrix compressed by cells in three datasets, whatever they are called: the values of cell i
+ * and their columns are entries indptr[i] .. indptr[i + 1] - 1. */
+typedef struct {
+    hid_t data, indices, indptr; /* taken over, also on failure */
+    int n_columns;               /* that the indices count; file->n_columns or n_genes */
+} cells_h5_rows;
+
+/* Fills file->ops, source, storage, dtype, filters and n_values; the names are the caller's.
+ * file->n_cells must be known. */
+emc_status cells_h5_rows_open(cells_file *file, const cells_h5_rows *rows,
+                              const emc_cells_options *options);
 
 /* The formats that live in HDF5, by what their root holds: fill the file from an open root. */
 emc_status cells_h5ad_open(cells_file *file, hid_t root, const emc_cells_options *options);

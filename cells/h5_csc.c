@@ -1,101 +1,95 @@
 /* How do rows leave a matrix that is stored by columns? It is turned once, when it is opened. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/size.h"
 #include "cells/h5_matrix.h"
 
 /* Values that pass through memory at a time. */
-#define TURN_VALUES ((hsize_t)1 << 18)
+#define PIECE ((int64_t)1 << 18)
 
-/* Visits all entries in storage order: without `next` counts each row's, with it places them. */
-static emc_status turn_pass(h5_matrix *matrix, cells_memory *turned, int64_t *next)
+/* Hands a piece of entries, in storage order, to `turn`. *column is that of the last one. */
+static emc_status add_piece(cells_turn *turn, h5_matrix *matrix, int64_t start, int64_t n,
+                            const int32_t *rows, const double *values, int32_t *column)
 {
-    const hsize_t n_values = (hsize_t)matrix->indptr[matrix->n_genes];
+    const int64_t *indptr;
+
+    EMC_TRY(h5_pointers_get(&matrix->pointers, *column, 1, &indptr));
+    for (int64_t i = 0; i < n; i++) {
+        while (start + i >= indptr[1])
+            EMC_TRY(h5_pointers_get(&matrix->pointers, ++*column, 1, &indptr));
+        if (rows[i] < 0 || rows[i] >= matrix->n_cells)
+            return cells_h5_fail(EMC_ERR_FORMAT, matrix->path, h5_array_dataset(matrix->indices),
+                                 "column %d: row index %d of %lld; the file is damaged", *column,
+                                 rows[i], (long long)matrix->n_cells);
+        EMC_TRY(cells_turn_add(turn, rows[i], *column, values[i]));
+    }
+    return EMC_OK;
+}
+
+static emc_status add_all(cells_turn *turn, h5_matrix *matrix)
+{
+    h5_array *const arrays[] = {matrix->indices, matrix->data};
+    const int64_t n_values = matrix->pointers.n_values;
     emc_status status;
-    int32_t *rows = NULL, gene = 0;
+    int32_t *rows = NULL, column = 0;
     double *values = NULL;
 
-    status = emc_alloc(&rows, TURN_VALUES, sizeof *rows, "a band of a matrix");
+    status = emc_alloc(&rows, (size_t)PIECE, sizeof *rows, "a band of a matrix");
     if (status == EMC_OK)
-        status = emc_alloc(&values, TURN_VALUES, sizeof *values, "a band of a matrix");
-    for (hsize_t start = 0; status == EMC_OK && start < n_values; start += TURN_VALUES) {
-        const hsize_t n = n_values - start < TURN_VALUES ? n_values - start : TURN_VALUES;
-        status = cells_h5_slice(rows, matrix->indices, start, n, H5T_NATIVE_INT32, matrix->path);
-        if (status == EMC_OK && next)
-            status =
-                cells_h5_slice(values, matrix->data, start, n, H5T_NATIVE_DOUBLE, matrix->path);
-        for (hsize_t i = 0; status == EMC_OK && i < n; i++) {
-            while ((int64_t)(start + i) >= matrix->indptr[gene + 1])
-                gene++;
-            if (rows[i] < 0 || rows[i] >= matrix->n_cells) {
-                status = cells_h5_fail(EMC_ERR_FORMAT, matrix->path, matrix->indices,
-                                       "column %d: row index %d of %lld; the file is damaged", gene,
-                                       rows[i], (long long)matrix->n_cells);
-            } else if (next) {
-                const int64_t to = next[rows[i]]++;
-                turned->genes[to] = gene;
-                turned->values[to] = values[i];
-            } else {
-                turned->indptr[rows[i] + 1]++;
-            }
-        }
+        status = emc_alloc(&values, (size_t)PIECE, sizeof *values, "a band of a matrix");
+    for (int64_t start = 0; status == EMC_OK && start < n_values; start += PIECE) {
+        const int64_t n = n_values - start < PIECE ? n_values - start : PIECE;
+        void *const to[] = {rows, values};
+        status = h5_arrays_read(matrix->unpacker, arrays, to, 2, (hsize_t)start, (hsize_t)n);
+        if (status == EMC_OK)
+            status = add_piece(turn, matrix, start, n, rows, values, &column);
     }
     free(rows);
     free(values);
-    return status;
+    return status == EMC_OK ? cells_turn_end(turn) : status;
 }
 
-emc_status h5_csc_prepare(h5_matrix *matrix)
+/* One line that stores the matrix by cells, once and for all. */
+static emc_status write_advice(emc_text *text, const char *path, const char *name)
 {
-    const size_t n_rows = (size_t)matrix->n_cells;
-    const size_t n_values = (size_t)matrix->indptr[matrix->n_genes];
-    emc_status status;
-    cells_memory *turned = NULL;
-    int64_t *next = NULL;
+    const char *layer = strncmp(name, "layers/", 7) == 0 ? name + 7 : NULL;
 
-    status = emc_alloc(&turned, 1, sizeof *turned, "a matrix");
-    if (status != EMC_OK)
-        goto done;
-    turned->n_rows = matrix->n_cells;
-    status = emc_alloc(&turned->indptr, n_rows + 1, sizeof *turned->indptr, "a matrix");
+    EMC_TRY(
+        emc_text_addf(text, "python -c 'import scanpy as sc; a = sc.read_h5ad(\"%s\"); ", path));
+    if (layer)
+        EMC_TRY(emc_text_addf(text, "a.layers[\"%s\"] = a.layers[\"%s\"].tocsr()", layer, layer));
+    else if (strcmp(name, "raw/X") == 0)
+        EMC_TRY(emc_text_add_string(text, "a = a.raw.to_adata(); a.X = a.X.tocsr()"));
+    else
+        EMC_TRY(emc_text_add_string(text, "a.X = a.X.tocsr()"));
+    return emc_text_add_string(text, "; a.write(\"by_cells.h5ad\")'");
+}
+
+emc_status h5_csc_turn(cells_turn **out, h5_matrix *matrix, const char *name,
+                       const emc_cells_options *options)
+{
+    cells_turn_options turning;
+    cells_turn *turn = NULL;
+    emc_text advice = {0};
+
+    *out = NULL;
+    cells_turn_options_from(&turning, options);
+    turning.path = matrix->path;
+    turning.n_rows = matrix->n_cells;
+    turning.n_columns = matrix->n_genes;
+    turning.n_expected = matrix->pointers.n_values;
+    emc_status status = write_advice(&advice, matrix->path, name);
+    turning.advice = advice.bytes;
     if (status == EMC_OK)
-        status = emc_alloc(&turned->genes, n_values, sizeof *turned->genes, "a CSC matrix");
+        status = cells_turn_open(&turn, &turning);
     if (status == EMC_OK)
-        status = emc_alloc(&turned->values, n_values, sizeof *turned->values, "a CSC matrix");
-    if (status == EMC_OK)
-        status = emc_alloc(&next, n_rows, sizeof *next, "a matrix");
-    if (status == EMC_OK)
-        status = turn_pass(matrix, turned, NULL);
-    if (status != EMC_OK)
-        goto done;
-    for (size_t i = 0; i < n_rows; i++) {
-        turned->indptr[i + 1] += turned->indptr[i];
-        next[i] = turned->indptr[i];
+        status = add_all(turn, matrix);
+    emc_text_free(&advice);
+    if (status != EMC_OK) {
+        cells_turn_close(turn);
+        return status;
     }
-    status = turn_pass(matrix, turned, next);
-    if (status != EMC_OK)
-        goto done;
-    matrix->turned = turned;
-    turned = NULL;
-
-done:
-    free(next);
-    cells_memory_close(turned);
-    return status;
+    *out = turn;
+    return EMC_OK;
 }
-
-static int64_t csc_fit(const void *source, int64_t first, int64_t max_rows, size_t max_bytes)
-{
-    const h5_matrix *matrix = source;
-
-    return cells_memory_ops.fit(matrix->turned, first, max_rows, max_bytes);
-}
-
-static emc_status csc_read(void *source, int64_t first, int64_t n, cells_rows *rows)
-{
-    h5_matrix *matrix = source;
-
-    return cells_memory_ops.read(matrix->turned, first, n, rows);
-}
-
-const cells_source_ops h5_csc_ops = {csc_fit, csc_read, h5_matrix_close};

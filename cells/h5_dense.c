@@ -31,12 +31,12 @@ static emc_status read_band(h5_matrix *matrix, int64_t first, int64_t n)
     emc_status status = EMC_OK;
     hid_t from, in;
 
-    from = H5Dget_space(matrix->data);
+    from = H5Dget_space(matrix->dense);
     in = H5Screate_simple(2, count, NULL);
     if (from < 0 || in < 0 ||
         H5Sselect_hyperslab(from, H5S_SELECT_SET, start, NULL, count, NULL) < 0 ||
-        H5Dread(matrix->data, H5T_NATIVE_DOUBLE, in, from, H5P_DEFAULT, matrix->band) < 0)
-        status = cells_h5_broken(matrix->path, matrix->data, "reading values");
+        H5Dread(matrix->dense, H5T_NATIVE_DOUBLE, in, from, H5P_DEFAULT, matrix->band) < 0)
+        status = cells_h5_broken(matrix->path, matrix->dense, "reading values");
     if (in >= 0)
         H5Sclose(in);
     if (from >= 0)

@@ -16,11 +16,12 @@ void h5_matrix_close(void *source)
     if (!matrix)
         return;
     cells_h5_enter(&guard);
-    cells_h5_close(matrix->data);
-    cells_h5_close(matrix->indices);
-    free(matrix->indptr);
+    h5_array_close(matrix->data);
+    h5_array_close(matrix->indices);
+    h5_pointers_close(&matrix->pointers);
+    h5_unpacker_close(matrix->unpacker);
+    cells_h5_close(matrix->dense);
     free(matrix->band);
-    cells_memory_close(matrix->turned);
     free(matrix);
     cells_h5_leave(&guard);
 }
@@ -59,24 +60,65 @@ static emc_status set_cache(hid_t *dataset, int n_dims, hsize_t n_columns, const
     return cells_h5_set_cache(dataset, bytes, path);
 }
 
+/* "gzip 4, shuffle": what a dataset was packed with, last step last. */
+static emc_status list_filters(emc_text *text, hid_t dataset)
+{
+    const hid_t created = H5Dget_create_plist(dataset);
+    const int n = created < 0 ? 0 : H5Pget_nfilters(created);
+    emc_status status = EMC_OK;
+
+    for (int i = 0; status == EMC_OK && i < n; i++) {
+        unsigned flags, config, values[1] = {0};
+        size_t n_values = 1;
+        char name[64] = "";
+        const H5Z_filter_t id = H5Pget_filter2(created, (unsigned)i, &flags, &n_values, values,
+                                               sizeof name, name, &config);
+        name[sizeof name - 1] = '\0';
+        if (i > 0)
+            status = emc_text_add_string(text, ", ");
+        if (status == EMC_OK && id == H5Z_FILTER_DEFLATE)
+            status = emc_text_addf(text, "gzip %u", values[0]);
+        else if (status == EMC_OK && id == H5Z_FILTER_SHUFFLE)
+            status = emc_text_add_string(text, "shuffle");
+        else if (status == EMC_OK && *name)
+            status = emc_text_add_string(text, name);
+        else if (status == EMC_OK)
+            status = emc_text_addf(text, "filter %d", (int)id);
+    }
+    if (created >= 0)
+        H5Pclose(created);
+    return status == EMC_OK && text->n == 0 ? emc_text_add_string(text, "none") : status;
+}
+
+emc_status h5_describe(cells_file *file, hid_t values, const char *storage, int64_t n_values)
+{
+    file->n_values = n_values;
+    EMC_TRY(emc_text_add_string(&file->storage, storage));
+    EMC_TRY(emc_text_add_string(&file->dtype, cells_h5_type_name(values)));
+    return list_filters(&file->filters, values);
+}
+
 static emc_status open_dense(h5_matrix *matrix, cells_file *file, hid_t object)
 {
     hsize_t dims[2], chunk[2];
+    size_t n_values;
 
-    matrix->data = object;
+    matrix->dense = object;
     if (!is_numeric(object))
         return cells_h5_fail(EMC_ERR_FORMAT, file->path, object, "its values are no numbers");
     EMC_TRY(cells_h5_dims(dims, 2, object, file->path));
-    if (dims[0] != (hsize_t)file->n_cells || dims[1] != (hsize_t)file->n_genes)
+    if (dims[0] != (hsize_t)file->n_cells || dims[1] != (hsize_t)matrix->n_genes ||
+        !emc_size_mul(&n_values, (size_t)dims[0], (size_t)dims[1]))
         return cells_h5_fail(EMC_ERR_FORMAT, file->path, object,
                              "is %llu x %llu, but there are names for %lld cells x %d genes",
                              (unsigned long long)dims[0], (unsigned long long)dims[1],
-                             (long long)file->n_cells, file->n_genes);
+                             (long long)file->n_cells, matrix->n_genes);
     cells_h5_chunk(chunk, 2, object);
     matrix->chunk_rows = chunk[0] ? chunk[0] : 1;
-    EMC_TRY(set_cache(&matrix->data, 2, dims[1], file->path));
+    EMC_TRY(set_cache(&matrix->dense, 2, dims[1], file->path));
     file->ops = &h5_dense_ops;
-    return EMC_OK;
+    file->source = matrix;
+    return h5_describe(file, matrix->dense, "dense", (int64_t)n_values);
 }
 
 /* "csr" or "csc", from the encoding of today or of before 0.7; the shape beside it. */
@@ -122,111 +164,125 @@ done:
     return status;
 }
 
-/* Reads indptr whole and checks that it rises from 0 to the number of values. */
-static emc_status read_indptr(h5_matrix *matrix, hid_t indptr, int64_t n_major)
+/* Takes the three datasets over, checks that they agree, and makes them readable by rows or, when
+ * they are stored by columns, by columns. */
+static emc_status take_parts(h5_matrix *matrix, hid_t parts[3], int64_t n_major,
+                             const emc_cells_options *options)
 {
     const char *path = matrix->path;
-    hsize_t length, n_values, n_indices;
+    hid_t *data = &parts[0], *indices = &parts[1], *indptr = &parts[2];
 
-    EMC_TRY(cells_h5_dims(&length, 1, indptr, path));
-    EMC_TRY(cells_h5_dims(&n_values, 1, matrix->data, path));
-    EMC_TRY(cells_h5_dims(&n_indices, 1, matrix->indices, path));
-    if (n_values != n_indices)
-        return cells_h5_fail(EMC_ERR_FORMAT, path, matrix->data, "%llu values for %llu indices",
-                             (unsigned long long)n_values, (unsigned long long)n_indices);
-    if (length != (hsize_t)n_major + 1)
-        return cells_h5_fail(EMC_ERR_FORMAT, path, indptr, "has %llu entries, wanted %lld",
-                             (unsigned long long)length, (long long)n_major + 1);
-    EMC_TRY(emc_alloc(&matrix->indptr, (size_t)length, sizeof *matrix->indptr, "row pointers"));
-    EMC_TRY(cells_h5_slice(matrix->indptr, indptr, 0, length, H5T_NATIVE_INT64, path));
-    if (matrix->indptr[0] != 0)
-        return cells_h5_fail(EMC_ERR_FORMAT, path, indptr, "starts at %lld, wanted 0",
-                             (long long)matrix->indptr[0]);
-    for (int64_t i = 0; i < n_major; i++) {
-        if (matrix->indptr[i + 1] < matrix->indptr[i] ||
-            matrix->indptr[i + 1] - matrix->indptr[i] > INT32_MAX)
-            return cells_h5_fail(EMC_ERR_FORMAT, path, indptr,
-                                 "goes from %lld to %lld at entry %lld; the file is damaged",
-                                 (long long)matrix->indptr[i], (long long)matrix->indptr[i + 1],
-                                 (long long)i + 1);
-    }
-    if (matrix->indptr[n_major] < 0 || (hsize_t)matrix->indptr[n_major] != n_values)
-        return cells_h5_fail(EMC_ERR_FORMAT, path, indptr,
-                             "ends at %lld, but there are %llu values",
-                             (long long)matrix->indptr[n_major], (unsigned long long)n_values);
+    if (!is_numeric(*data) || cells_h5_class(*indices) != H5T_INTEGER ||
+        cells_h5_class(*indptr) != H5T_INTEGER)
+        return cells_h5_fail(EMC_ERR_FORMAT, path, *data,
+                             "data must be numbers, indices and indptr integers");
+    for (int i = 0; i < 3; i++)
+        EMC_TRY(set_cache(&parts[i], 1, 0, path));
+    const hid_t taken[3] = {*data, *indices, *indptr};
+    *data = -1;
+    EMC_TRY(h5_array_open(&matrix->data, taken[0], false, path));
+    *indices = -1;
+    EMC_TRY(h5_array_open(&matrix->indices, taken[1], true, path));
+    const hsize_t n_values = h5_array_length(matrix->data);
+    if (n_values != h5_array_length(matrix->indices) || n_values > INT64_MAX)
+        return cells_h5_fail(EMC_ERR_FORMAT, path, h5_array_dataset(matrix->data),
+                             "%llu values for %llu indices", (unsigned long long)n_values,
+                             (unsigned long long)h5_array_length(matrix->indices));
+    *indptr = -1;
+    EMC_TRY(h5_pointers_open(&matrix->pointers, taken[2], n_major, (int64_t)n_values, path));
+    return h5_unpacker_open(&matrix->unpacker, options->n_threads);
+}
+
+static emc_status new_matrix(h5_matrix **out, const cells_file *file, int n_columns)
+{
+    EMC_TRY(emc_alloc(out, 1, sizeof **out, "a matrix"));
+    **out = (h5_matrix){.path = file->path,
+                        .n_cells = file->n_cells,
+                        .n_genes = n_columns,
+                        .dense = -1,
+                        .pointers = {.dataset = -1}};
     return EMC_OK;
 }
 
-static emc_status open_sparse(h5_matrix *matrix, cells_file *file, hid_t group)
+/* Compressed by rows or by columns; takes over the parts. */
+static emc_status open_compressed(cells_file *file, hid_t parts[3], bool is_csc, int n_columns,
+                                  const char *name, const emc_cells_options *options)
 {
     emc_status status;
-    hid_t indptr = -1;
-    bool is_csc;
+    h5_matrix *matrix = NULL;
+    cells_turn *turn = NULL;
 
-    EMC_TRY(sparse_kind(&is_csc, file, group));
-    status = cells_h5_open_dataset(&matrix->data, group, "data", file->path);
+    status = new_matrix(&matrix, file, n_columns);
     if (status == EMC_OK)
-        status = cells_h5_open_dataset(&matrix->indices, group, "indices", file->path);
+        status = take_parts(matrix, parts, is_csc ? n_columns : file->n_cells, options);
     if (status == EMC_OK)
-        status = cells_h5_open_dataset(&indptr, group, "indptr", file->path);
+        status = h5_describe(file, h5_array_dataset(matrix->data), is_csc ? "csc" : "csr",
+                             matrix->pointers.n_values);
+    if (status == EMC_OK && is_csc)
+        status = h5_csc_turn(&turn, matrix, name, options);
     if (status != EMC_OK)
         goto done;
-    if (!is_numeric(matrix->data) || cells_h5_class(matrix->indices) != H5T_INTEGER ||
-        cells_h5_class(indptr) != H5T_INTEGER) {
-        status = cells_h5_fail(EMC_ERR_FORMAT, file->path, group,
-                               "data must be numbers, indices and indptr integers");
-        goto done;
-    }
-    status = read_indptr(matrix, indptr, is_csc ? file->n_genes : file->n_cells);
-    if (status == EMC_OK)
-        status = set_cache(&matrix->data, 1, 0, file->path);
-    if (status == EMC_OK)
-        status = set_cache(&matrix->indices, 1, 0, file->path);
-    file->ops = is_csc ? &h5_csc_ops : &h5_csr_ops;
-    if (status == EMC_OK && is_csc && matrix->indptr[file->n_genes] > CELLS_MEMORY_VALUES)
-        status =
-            cells_h5_fail(EMC_ERR_FORMAT, file->path, group,
-                          "a CSC matrix of %lld values, more than the %lld that are turned in "
-                          "memory; store it by rows: adata.X = adata.X.tocsr()",
-                          (long long)matrix->indptr[file->n_genes], (long long)CELLS_MEMORY_VALUES);
-    if (status == EMC_OK && is_csc)
-        status = h5_csc_prepare(matrix);
+    file->ops = is_csc ? &cells_turn_ops : &h5_csr_ops;
+    file->source = is_csc ? (void *)turn : (void *)matrix;
+    if (!is_csc)
+        matrix = NULL;
 
 done:
-    cells_h5_close(indptr);
+    for (int i = 0; i < 3; i++)
+        cells_h5_close(parts[i]);
+    h5_matrix_close(matrix);
     return status;
 }
 
-emc_status cells_h5_matrix_open(cells_file *file, hid_t object, const char *name)
+emc_status cells_h5_rows_open(cells_file *file, const cells_h5_rows *rows,
+                              const emc_cells_options *options)
 {
-    const bool is_dense = H5Iget_type(object) == H5I_DATASET;
-    emc_status status;
-    h5_matrix *matrix = NULL;
+    hid_t parts[3] = {rows->data, rows->indices, rows->indptr};
 
-    status = emc_alloc(&matrix, 1, sizeof *matrix, "a matrix");
-    if (status != EMC_OK) {
-        cells_h5_close(object);
-        return status;
-    }
-    *matrix = (h5_matrix){.path = file->path,
-                          .n_cells = file->n_cells,
-                          .n_genes = file->n_genes,
-                          .data = -1,
-                          .indices = -1};
-    status = is_dense ? open_dense(matrix, file, object) : open_sparse(matrix, file, object);
-    if (!is_dense)
-        cells_h5_close(object);
+    return open_compressed(file, parts, false, rows->n_columns, "", options);
+}
+
+static emc_status open_sparse(cells_file *file, hid_t group, const char *name,
+                              const emc_cells_options *options)
+{
+    static const char *const names[3] = {"data", "indices", "indptr"};
+    hid_t parts[3] = {-1, -1, -1};
+    emc_status status;
+    bool is_csc;
+
+    status = sparse_kind(&is_csc, file, group);
+    for (int i = 0; status == EMC_OK && i < 3; i++)
+        status = cells_h5_open_dataset(&parts[i], group, names[i], file->path);
     if (status == EMC_OK)
-        status = emc_text_addf(&file->matrix, "%s (%s, %s)", name,
-                               file->ops == &h5_csr_ops   ? "csr"
-                               : file->ops == &h5_csc_ops ? "csc"
-                                                          : "dense",
-                               cells_h5_type_name(matrix->data));
-    if (status != EMC_OK) {
-        h5_matrix_close(matrix);
-        file->ops = NULL;
-        return status;
+        return open_compressed(file, parts, is_csc, file->n_genes, name, options);
+    for (int i = 0; i < 3; i++)
+        cells_h5_close(parts[i]);
+    return status;
+}
+
+emc_status cells_h5_matrix_open(cells_file *file, hid_t object, const char *name,
+                                const emc_cells_options *options)
+{
+    emc_status status;
+
+    if (H5Iget_type(object) == H5I_DATASET) {
+        h5_matrix *matrix = NULL;
+        status = new_matrix(&matrix, file, file->n_genes);
+        if (status != EMC_OK)
+            cells_h5_close(object);
+        else
+            status = open_dense(matrix, file, object);
+        if (status != EMC_OK) {
+            h5_matrix_close(matrix);
+            file->ops = NULL;
+            file->source = NULL;
+        }
+    } else {
+        status = open_sparse(file, object, name, options);
+        cells_h5_close(object);
     }
-    file->source = matrix;
-    return EMC_OK;
+    EMC_TRY(status);
+    EMC_TRY(emc_text_add_string(&file->matrix_name, name));
+    return emc_text_addf(&file->matrix, "%s (%s, %s)", name, file->storage.bytes,
+                         file->dtype.bytes);
 }

@@ -182,7 +182,7 @@ static emc_status h5ad_read_frame(cells_file *file, hid_t root, const emc_cells_
     if (status == EMC_OK)
         status = advise(file, root);
     if (status == EMC_OK && file->n_cells > 0 && file->n_genes > 0) {
-        status = cells_h5_matrix_open(file, choice.matrix, choice.matrix_name);
+        status = cells_h5_matrix_open(file, choice.matrix, choice.matrix_name, options);
         choice.matrix = -1;
     }
     cells_h5_close(choice.matrix);
