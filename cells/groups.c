@@ -87,8 +87,7 @@ static emc_status read_h5ad(cells_column *column, const char *path, const char *
     emc_text columns = {0};
 
     cells_h5_enter(&guard);
-    emc_status status = cells_h5_open_file(&root, path);
-    (void)allow_external;
+    emc_status status = cells_h5_open_file_with(&root, path, allow_external);
     if (status == EMC_OK)
         status = cells_h5_open(&obs, root, "obs", path);
     if (status == EMC_OK && cells_h5_frame_has(obs, name)) {

@@ -20,7 +20,7 @@ static emc_status hdf5_open(cells_file *file, const emc_cells_options *options)
     hid_t root;
 
     cells_h5_enter(&guard);
-    status = cells_h5_open_file(&root, file->path);
+    status = cells_h5_open_file_with(&root, file->path, options->allow_external);
     if (status == EMC_OK)
         status = cells_h5ad_open(file, root, options);
     cells_h5_close(root); /* the matrix's own handles keep the file open */
