@@ -29,10 +29,12 @@ typedef struct {
 typedef struct emc_shard_writer emc_shard_writer;
 emc_status emc_shard_writer_open(emc_shard_writer **out, const emc_shard_head *head);
 void emc_shard_writer_close(emc_shard_writer *writer); /* NULL is fine */
-/* EMC_ERR_ARG: more rows than head.n_cells, or rows that do not rise. */
+/* probs has n_labels numbers. EMC_ERR_ARG: more rows than head.n_cells, rows that do not rise, a
+ * status, label or reason that does not exist. */
 emc_status emc_shard_writer_add(emc_shard_writer *writer, const emc_result_row *row);
 int64_t emc_shard_writer_n(const emc_shard_writer *writer);
-/* The whole file, borrowed until close. EMC_ERR_ARG: rows are missing. */
+/* The whole file, borrowed until close; nothing can be added after it. EMC_ERR_ARG: rows are
+ * missing. */
 emc_status emc_shard_writer_bytes(emc_shard_writer *writer, const void **bytes, size_t *n_bytes);
 
 /*
