@@ -207,42 +207,70 @@ static emc_status set_options(emc_cells *cells, const emc_cells_options *options
     return emc_alloc(&cells->file.obs, (size_t)cells->n_obs, sizeof *cells->file.obs, "columns");
 }
 
+emc_status cells_format_of(const cells_format **out, const char *path)
+{
+    unsigned char head[512];
+    size_t n_head = 0;
+
+    *out = NULL;
+    EMC_TRY(look_at(head, &n_head, path));
+    for (size_t i = 0; i < EMC_COUNT(formats) && !*out; i++)
+        if (formats[i]->matches(path, head, n_head))
+            *out = formats[i];
+    if (!*out)
+        return emc_fail(EMC_ERR_FORMAT,
+                        "%s: unknown kind of file; wanted .h5ad, .csv, .tsv or .txt (the last "
+                        "three also with .gz)",
+                        path);
+    return EMC_OK;
+}
+
+emc_negative cells_set_negative(emc_cells *cells, emc_negative negative)
+{
+    const emc_negative was = cells->negative;
+
+    cells->negative = negative;
+    return was;
+}
+
+static emc_status open_source(emc_cells *cells, const emc_cells_options *options)
+{
+    emc_cells_options wanted = *options;
+
+    /* The table is the source of symbols, so ids without a column of symbols are fine. */
+    if (options->gene_table && !options->gene_symbols)
+        wanted.gene_symbols = "index";
+    EMC_TRY(cells->format->open(&cells->file, &wanted));
+    if (options->gene_table)
+        EMC_TRY(cells_gene_table_apply(&cells->file, options->gene_table));
+    return check_names(cells, options);
+}
+
 emc_status emc_cells_open(emc_cells **out, const char *path, const emc_cells_options *options)
 {
     static const emc_cells_options defaults = {0};
-    unsigned char head[512];
-    size_t n_head = 0;
+    const cells_format *format;
     emc_status status;
     emc_cells *cells = NULL;
 
     *out = NULL;
     if (!options)
         options = &defaults;
-    status = look_at(head, &n_head, path);
+    status = cells_format_of(&format, path);
     if (status == EMC_OK)
         status = emc_alloc(&cells, 1, sizeof *cells, "a reader");
     if (status != EMC_OK)
         goto done;
+    cells->format = format;
+    cells->file.n_values = -1;
+    cells->file.n_named = -1;
     status = emc_copy_string(&cells->path, path);
     if (status == EMC_OK)
         status = set_options(cells, options);
     if (status != EMC_OK)
         goto done;
     cells->file.path = cells->path;
-    cells->file.n_values = -1;
-    for (size_t i = 0; i < EMC_COUNT(formats) && !cells->format; i++)
-        if (formats[i]->matches(path, head, n_head))
-            cells->format = formats[i];
-    if (!cells->format) {
-        status = emc_fail(EMC_ERR_FORMAT,
-                          "%s: unknown kind of file; wanted .h5ad, .csv, .tsv or .txt (the last "
-                          "three also with .gz)",
-                          path);
-        goto done;
-    }
-    status = cells->format->open(&cells->file, options);
-    if (status == EMC_OK)
-        status = check_names(cells, options);
+    status = open_source(cells, options);
     if (status != EMC_OK)
         goto done;
     *out = cells;
@@ -301,6 +329,11 @@ const char *const *emc_cells_gene_names(const emc_cells *cells)
 const char *const *emc_cells_gene_ids(const emc_cells *cells)
 {
     return cells->gene_ids;
+}
+
+int emc_cells_n_named(const emc_cells *cells)
+{
+    return cells->file.n_named;
 }
 
 const char *emc_cells_id(const emc_cells *cells, int64_t row)

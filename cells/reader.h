@@ -55,6 +55,8 @@ typedef struct {
     const char *gene_symbols;       /* a column of var; "index" takes the index as it is; NULL takes
                                        the index, or a symbol column when it holds Ensembl ids or
                                        bare numbers */
+    const char *gene_table;         /* NULL, or a text file (.gz too) of gene ids and their symbols:
+                                       see emc_cells_n_named */
     const char *const *obs_columns; /* columns of obs to hand out beside the cells */
     int n_obs_columns;
     int max_rows;     /* of a block; 0 is 4096 */
@@ -122,6 +124,17 @@ const char *const *emc_cells_gene_names(const emc_cells *cells);
 
 /* [n_genes], the index of var when the names come from another column; NULL otherwise. */
 const char *const *emc_cells_gene_ids(const emc_cells *cells);
+
+/*
+ * How many genes have their name from the options' table; -1 without one. The table's first two
+ * fields are id and symbol, separated by tabs, commas or semicolons; a first line whose id is "id",
+ * "gene_id", "ensembl" or the like is a header. The names that would be taken without the table
+ * (the index, or the column gene_symbols) are looked up as they are, then without the version of an
+ * Ensembl id, on both sides. A gene that is not in the table keeps its name, several of one symbol
+ * are added up. EMC_ERR_FORMAT of the open: a line with fewer fields, an id with two symbols, a
+ * table that names no gene of the file.
+ */
+int emc_cells_n_named(const emc_cells *cells);
 
 /* The id of a cell, 0 <= row < n_cells; its value in a column of the options, NULL if missing. */
 const char *emc_cells_id(const emc_cells *cells, int64_t row);

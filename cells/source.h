@@ -78,6 +78,7 @@ typedef struct {
     cells_column gene_names;
     cells_column gene_ids; /* n = 0 when the names are the index */
     cells_column *obs;     /* [options->n_obs_columns], allocated by the iterator */
+    int n_named;           /* genes that a table named; -1 without one */
     bool from_symbols;     /* the names come from a column, where duplicates are usual */
     emc_text matrix;       /* "X (csr, float32)" */
     emc_text matrix_name, storage, dtype, filters; /* see emc_cells_matrix */
@@ -103,6 +104,15 @@ typedef struct {
     /* NULL: one matrix "X" and no columns. */
     emc_status (*list)(cells_catalog *catalog, const char *path, const emc_cells_options *options);
 } cells_format;
+
+/* The format of a file or folder by its start; errors as emc_cells_open. */
+emc_status cells_format_of(const cells_format **out, const char *path);
+
+/* Replaces the gene names by those of a table: emc_cells_n_named. */
+emc_status cells_gene_table_apply(cells_file *file, const char *path);
+
+/* What to do with negative values from now on; what it was. */
+emc_negative cells_set_negative(emc_cells *cells, emc_negative negative);
 
 extern const cells_format cells_format_hdf5;
 extern const cells_format cells_format_text;
