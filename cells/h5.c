@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/size.h"
+#include "cells/filters.h"
 
 #define NAME_BYTES 256
 
@@ -17,6 +18,7 @@ void cells_h5_enter(cells_h5_guard *guard)
     guard->has_plugins = H5PLget_loading_state(&guard->plugins) >= 0;
     if (guard->has_plugins)
         H5PLset_loading_state(0);
+    cells_filters_register();
 }
 
 void cells_h5_leave(const cells_h5_guard *guard)
@@ -97,32 +99,6 @@ void cells_h5_close(hid_t id)
         H5Idec_ref(id);
 }
 
-/* Asks each filter of a dataset before anything is read through it. */
-static emc_status check_filters(hid_t dataset, hid_t created, const char *path)
-{
-    const int n = H5Pget_nfilters(created);
-
-    if (n < 0)
-        return cells_h5_broken(path, dataset, "reading the filter list");
-    for (int i = 0; i < n; i++) {
-        unsigned flags, config;
-        size_t n_values = 0;
-        char name[64] = "";
-        const H5Z_filter_t id = H5Pget_filter2(created, (unsigned)i, &flags, &n_values, NULL,
-                                               sizeof name, name, &config);
-        if (id < 0)
-            return cells_h5_broken(path, dataset, "reading the filter list");
-        name[sizeof name - 1] = '\0';
-        if (H5Zfilter_avail(id) <= 0)
-            return cells_h5_fail(EMC_ERR_FORMAT, path, dataset,
-                                 "compressed with filter %d (%s), which this HDF5 library cannot "
-                                 "read; rewrite the file with h5repack -f GZIP=4 or "
-                                 "adata.write(..., compression=\"gzip\")",
-                                 (int)id, *name ? name : "unnamed");
-    }
-    return EMC_OK;
-}
-
 emc_status cells_h5_check_dataset(hid_t dataset, const char *path)
 {
     const hid_t created = H5Dget_create_plist(dataset);
@@ -135,7 +111,7 @@ emc_status cells_h5_check_dataset(hid_t dataset, const char *path)
                                "its values lie in another file, which is not followed; write a "
                                "file that holds them with adata.write");
     else
-        status = check_filters(dataset, created, path);
+        status = cells_filters_check(dataset, created, path);
     H5Pclose(created);
     return status;
 }
@@ -262,12 +238,14 @@ emc_status cells_h5_slice(void *to, hid_t dataset, hsize_t start, hsize_t n, hid
 
     if (n == 0)
         return EMC_OK;
+    cells_filters_expect(dataset);
     from = H5Dget_space(dataset);
     in = H5Screate_simple(1, &n, NULL);
     if (from < 0 || in < 0 ||
         H5Sselect_hyperslab(from, H5S_SELECT_SET, &start, NULL, &n, NULL) < 0 ||
         H5Dread(dataset, memory_type, in, from, H5P_DEFAULT, to) < 0)
         status = cells_h5_broken(path, dataset, "reading values");
+    cells_filters_expect(-1);
     if (in >= 0)
         H5Sclose(in);
     if (from >= 0)
