@@ -77,6 +77,10 @@ typedef struct emc_h5ad_out emc_h5ad_out;
 /* True for an HDF5 file that has obs and var, so one that can be copied, linked or written into. */
 bool emc_h5ad_is(const char *path);
 
+/* The columns of obs whose names begin with "__", as "a, b"; *out is NULL when there are none.
+ * CELLxGENE takes no file with them. Owned by the caller, free(). */
+emc_status emc_h5ad_reserved(char **out, const char *path, bool allow_external);
+
 /*
  * All that open would refuse, before any work and without making a file: EMC_ERR_USAGE for columns
  * that are there already, a kind that the input cannot serve, a network file system in place, the

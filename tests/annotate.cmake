@@ -7,3 +7,6 @@ foreach(subject bad run)
   emt_add_test(NAME test_annotate_${subject} SOURCES test_annotate_${subject}.c annotate_case.c
     LINKS emc_annotate)
 endforeach()
+# Results in every form; what the oracles read.
+add_executable(write_results write_results.c results_case.c)
+target_link_libraries(write_results PRIVATE emc_annotate emc_base emc_flags)
