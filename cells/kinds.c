@@ -32,9 +32,10 @@ typedef struct {
     double *sums[N_BASES]; /* [EMC_KIND_ROWS] of rows with a value above zero */
     double *n_genes;       /* [EMC_KIND_ROWS] values above zero */
     int n_sums;
+    bool *seen; /* [n_genes] */
 } survey;
 
-static void see_row(survey *s, const double *values, int64_t n)
+static void see_row(survey *s, const double *values, const int32_t *genes, int64_t n)
 {
     emc_kind_look *look = s->look;
     double sums[N_BASES] = {0};
@@ -54,7 +55,11 @@ static void see_row(survey *s, const double *values, int64_t n)
         s->n_finite++;
         s->n_whole += v == floor(v);
         s->n_negative += v < 0;
-        n_above += v > 0;
+        if (v > 0) {
+            n_above++;
+            look->n_genes_seen += !s->seen[genes[k]];
+            s->seen[genes[k]] = true;
+        }
         sums[0] += v;
         for (int b = 1; b < N_BASES; b++)
             sums[b] += expm1(v * log(bases[b]));
@@ -80,7 +85,8 @@ static emc_status see_rows(survey *s, emc_cells *cells, int64_t first, int64_t n
         if (status != EMC_OK || block.n_rows == 0)
             break;
         for (int r = 0; r < block.n_rows; r++)
-            see_row(s, block.values + block.indptr[r], block.indptr[r + 1] - block.indptr[r]);
+            see_row(s, block.values + block.indptr[r], block.genes + block.indptr[r],
+                    block.indptr[r + 1] - block.indptr[r]);
         n -= block.n_rows;
     }
     cells_buffers_free(&buffers);
@@ -222,6 +228,11 @@ emc_status emc_kind_look_at(emc_kind_look *out, emc_cells *cells)
 
     memset(out, 0, sizeof *out);
     EMC_TRY(emc_alloc(&memory, (N_BASES + 1) * (size_t)EMC_KIND_ROWS, sizeof *memory, "a sample"));
+    status = emc_alloc(&s.seen, (size_t)emc_cells_n_genes(cells), sizeof *s.seen, "a sample");
+    if (status != EMC_OK) {
+        free(memory);
+        return status;
+    }
     for (int b = 0; b < N_BASES; b++)
         s.sums[b] = memory + (size_t)b * EMC_KIND_ROWS;
     s.n_genes = memory + (size_t)N_BASES * EMC_KIND_ROWS;
@@ -232,6 +243,7 @@ emc_status emc_kind_look_at(emc_kind_look *out, emc_cells *cells)
         status = emc_cells_seek(cells, 0);
     if (status == EMC_OK)
         judge(&s);
+    free(s.seen);
     free(memory);
     return status;
 }

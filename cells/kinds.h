@@ -35,6 +35,7 @@ typedef struct {
     double negative_share, not_finite_share; /* of n_values */
     double min, max;                         /* finite ones, without zeros; 0 without any */
     double genes_median;                     /* values above zero in a row */
+    int n_genes_seen;                        /* genes with a value above zero in some row */
     double log_base;   /* of EMC_KIND_LOG where sums of b^value - 1 agree: e, 2 or 10; else 0 */
     double target_sum; /* that sum, or the one of EMC_KIND_NORMALISED; 0: none */
     char reason[240];  /* one line with the numbers that decided */
