@@ -29,11 +29,16 @@ typedef struct {
     const char *const *obs; /* [n_obs_columns] of the open */
 } emc_input_cell;
 
+/* The reader's options for these; layer and columns of obs are left out. Strings are borrowed. */
+void emc_input_cells_options(emc_cells_options *out, const emc_input_options *options,
+                             const emc_profile_info *profile);
+
 /*
- * Opens the file, names its genes, and refuses it when too few of the names are human symbols.
- * Strings of the options and the profile are borrowed for the life of *out.
- * EMC_ERR_CONFIG: the share of known genes is below min_gene_match; the line gives the share,
- * examples and advice. Other errors as emc_cells_open, emc_genes_open and emc_medians_read.
+ * Opens the file, chooses the matrix and the cells, names the genes, and refuses it when too few of
+ * the names are human symbols. Strings of the options and the profile are borrowed for the life of
+ * *out. EMC_ERR_CONFIG: the share of known genes is below min_gene_match; the line gives the share,
+ * examples and advice. Other errors as emc_cells_open, emc_catalog_choose, emc_select,
+ * emc_genes_open and emc_medians_read.
  */
 emc_status emc_input_open(emc_input **out, const char *path, const emc_input_options *options,
                           const emc_profile_info *profile, const char *const *obs_columns,
