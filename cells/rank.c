@@ -6,24 +6,21 @@
 #include <string.h>
 
 #include "base/size.h"
-
-typedef struct {
-    double value;
-    int32_t order; /* of the gene's name; breaks ties */
-    int32_t gene;
-} candidate;
+#include "cells/top.h"
 
 struct emc_ranker {
     const emc_genes *genes;
     emc_rank_options options;
     int n_genes;
+    int n_top;      /* never more than there are genes */
+    int32_t *order; /* of each gene's name; -1: it is not listed */
+    /* Of a row that stores a gene twice, or in no order: */
     double *sums; /* per gene, valid where stamps[gene] == stamp */
     uint32_t *stamps;
     uint32_t stamp;
     int32_t *touched;
-    candidate *heap; /* the n_top best, the worst of them on top */
-    int n_heap;
-    int n_top; /* never more than there are genes */
+    double *touched_sums;
+    cells_candidate *candidates;
     int32_t *out_genes;
     double *out_values;
 };
@@ -47,17 +44,26 @@ emc_status emc_ranker_open(emc_ranker **out, const emc_genes *genes,
     ranker->n_genes = (int)n;
     ranker->n_top = options->n_top < (int)n ? options->n_top : (int)n;
     const size_t n_top = (size_t)ranker->n_top;
-    status = emc_alloc(&ranker->sums, n, sizeof *ranker->sums, "a ranker");
+    status = emc_alloc(&ranker->order, n, sizeof *ranker->order, "a ranker");
+    if (status == EMC_OK)
+        status = emc_alloc(&ranker->sums, n, sizeof *ranker->sums, "a ranker");
     if (status == EMC_OK)
         status = emc_alloc(&ranker->stamps, n, sizeof *ranker->stamps, "a ranker");
     if (status == EMC_OK)
         status = emc_alloc(&ranker->touched, n, sizeof *ranker->touched, "a ranker");
     if (status == EMC_OK)
-        status = emc_alloc(&ranker->heap, n_top, sizeof *ranker->heap, "a ranker");
+        status = emc_alloc(&ranker->touched_sums, n, sizeof *ranker->touched_sums, "a ranker");
+    if (status == EMC_OK)
+        status = emc_alloc(&ranker->candidates, n + 1, sizeof *ranker->candidates, "a ranker");
     if (status == EMC_OK)
         status = emc_alloc(&ranker->out_genes, n_top, sizeof *ranker->out_genes, "a ranker");
     if (status == EMC_OK)
         status = emc_alloc(&ranker->out_values, n_top, sizeof *ranker->out_values, "a ranker");
+    for (int g = 0; status == EMC_OK && g < (int)n; g++) {
+        const bool is_listed =
+            emc_genes_is_kept(genes, g) && !(options->medians && isnan(options->medians[g]));
+        ranker->order[g] = is_listed ? emc_genes_order(genes, g) : -1;
+    }
     if (status != EMC_OK) {
         emc_ranker_close(ranker);
         return status;
@@ -73,60 +79,12 @@ void emc_ranker_close(emc_ranker *ranker)
     free(ranker->sums);
     free(ranker->stamps);
     free(ranker->touched);
-    free(ranker->heap);
+    free(ranker->touched_sums);
+    free(ranker->candidates);
+    free(ranker->order);
     free(ranker->out_genes);
     free(ranker->out_values);
     free(ranker);
-}
-
-static bool is_before(const candidate *a, const candidate *b)
-{
-    return a->value > b->value || (a->value == b->value && a->order < b->order);
-}
-
-/* Puts c where the root was and lets it sink: parents are worse than their children. */
-static void sink(candidate *heap, int n, candidate c)
-{
-    int i = 0;
-
-    for (;;) {
-        int child = 2 * i + 1;
-        if (child >= n)
-            break;
-        if (child + 1 < n && is_before(&heap[child], &heap[child + 1]))
-            child++;
-        if (!is_before(&c, &heap[child]))
-            break;
-        heap[i] = heap[child];
-        i = child;
-    }
-    heap[i] = c;
-}
-
-/* Keeps the n_top best in a heap whose root is the worst of them. */
-static void offer(emc_ranker *ranker, candidate c)
-{
-    candidate *heap = ranker->heap;
-    int i;
-
-    if (ranker->n_heap == ranker->n_top) {
-        if (is_before(&c, &heap[0]))
-            sink(heap, ranker->n_heap, c);
-        return;
-    }
-    for (i = ranker->n_heap++; i > 0 && is_before(&heap[(i - 1) / 2], &c); i = (i - 1) / 2)
-        heap[i] = heap[(i - 1) / 2];
-    heap[i] = c;
-}
-
-/* Empties the heap, worst first, into the lists. qsort is not used: it may take memory. */
-static void unload(emc_ranker *ranker)
-{
-    for (int n = ranker->n_heap; n > 0; n--) {
-        ranker->out_genes[n - 1] = ranker->heap[0].gene;
-        ranker->out_values[n - 1] = ranker->heap[0].value;
-        sink(ranker->heap, n - 1, ranker->heap[n - 1]);
-    }
 }
 
 /* Sums the row into `sums`; the genes met are in `touched`. */
@@ -159,40 +117,85 @@ static emc_status add_up(emc_ranker *ranker, const emc_cell_block *block, int ro
         }
         ranker->sums[gene] += value;
     }
+    for (int i = 0; i < n; i++)
+        ranker->touched_sums[i] = ranker->sums[ranker->touched[i]];
     *n_touched = n;
     return EMC_OK;
+}
+
+/* True when each gene stands once, in rising order, and all values are finite: as nearly every file
+ * has it, and nothing need be added up. */
+static bool is_plain(const emc_ranker *ranker, const int32_t *genes, const double *values,
+                     int64_t n)
+{
+    int n_falls = 0;
+    double sum = 0; /* of zeros; or NaN */
+
+    if (n == 0)
+        return true;
+    for (int64_t k = 1; k < n; k++)
+        n_falls += genes[k] <= genes[k - 1];
+    if (n_falls || genes[0] < 0 || genes[n - 1] >= ranker->n_genes)
+        return false;
+    for (int64_t k = 0; k < n; k++)
+        sum += values[k] * 0;
+    return sum == 0;
+}
+
+/* The genes that may be listed, of n genes with their sums. */
+static int choose(const emc_ranker *ranker, const int32_t *genes, const double *sums, int64_t n,
+                  emc_ranked *ranked)
+{
+    const double *medians = ranker->options.medians;
+    const double least = ranker->options.min_value;
+    const int32_t *order = ranker->order;
+    cells_candidate *candidates = ranker->candidates;
+    double total = 0;
+    int n_expressed = 0, n_kept = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        const int32_t gene = genes[i];
+        const double sum = sums[i];
+        const bool is_expressed = sum > 0;
+        n_expressed += is_expressed;
+        total += is_expressed ? sum : 0;
+        /* Written in any case, kept by the count: no branch to guess. */
+        candidates[n_kept] = (cells_candidate){sum, order[gene], gene};
+        n_kept += is_expressed & (sum >= least) & (order[gene] >= 0);
+    }
+    for (int i = 0; medians && i < n_kept; i++)
+        candidates[i].value /= medians[candidates[i].gene];
+    ranked->n_expressed = n_expressed;
+    ranked->total = total;
+    ranked->n_kept = n_kept;
+    return n_kept;
 }
 
 emc_status emc_ranker_cell(emc_ranker *ranker, const emc_cell_block *block, int row,
                            emc_ranked *ranked)
 {
-    const emc_rank_options *options = &ranker->options;
-    int n_touched = 0;
-
     *ranked = (emc_ranked){0};
     if (row < 0 || row >= block->n_rows)
         return emc_fail(EMC_ERR_ARG, "ranking: row %d of %d", row, block->n_rows);
-    EMC_TRY(add_up(ranker, block, row, &n_touched));
-    ranker->n_heap = 0;
-    for (int i = 0; i < n_touched; i++) {
-        const int32_t gene = ranker->touched[i];
-        double value = ranker->sums[gene];
-        if (!(value > 0))
-            continue;
-        ranked->n_expressed++;
-        ranked->total += value;
-        if (!emc_genes_is_kept(ranker->genes, gene) || value < options->min_value)
-            continue;
-        if (options->medians) {
-            if (isnan(options->medians[gene]))
-                continue;
-            value /= options->medians[gene];
-        }
-        ranked->n_kept++;
-        offer(ranker, (candidate){value, emc_genes_order(ranker->genes, gene), gene});
+    const int64_t start = block->indptr[row];
+    const int32_t *genes = block->genes + start;
+    const double *sums = block->values + start;
+    int64_t n = block->indptr[row + 1] - start;
+    if (!is_plain(ranker, genes, sums, n)) {
+        int n_touched = 0;
+        EMC_TRY(add_up(ranker, block, row, &n_touched));
+        genes = ranker->touched;
+        sums = ranker->touched_sums;
+        n = n_touched;
     }
-    unload(ranker);
-    ranked->n_top = ranker->n_heap;
+    const int n_kept = choose(ranker, genes, sums, n, ranked);
+    const int n_top = n_kept < ranker->n_top ? n_kept : ranker->n_top;
+    cells_top(ranker->candidates, n_kept, ranker->n_top);
+    for (int i = 0; i < n_top; i++) {
+        ranker->out_genes[i] = ranker->candidates[i].gene;
+        ranker->out_values[i] = ranker->candidates[i].value;
+    }
+    ranked->n_top = n_top;
     ranked->genes = ranker->out_genes;
     ranked->values = ranker->out_values;
     return EMC_OK;
