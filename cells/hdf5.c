@@ -71,4 +71,20 @@ static emc_status hdf5_open(cells_file *file, const emc_cells_options *options)
     return status;
 }
 
-const cells_format cells_format_hdf5 = {hdf5_matches, hdf5_open, NULL};
+static emc_status hdf5_list(cells_catalog *catalog, const char *path,
+                            const emc_cells_options *options)
+{
+    cells_h5_guard guard;
+    emc_status status;
+    hid_t root;
+
+    cells_h5_enter(&guard);
+    status = cells_h5_open_file_with(&root, path, options->allow_external);
+    if (status == EMC_OK && kind_of(root) == KIND_H5AD)
+        status = cells_h5ad_list(catalog, root, path);
+    cells_h5_close(root);
+    cells_h5_leave(&guard);
+    return status;
+}
+
+const cells_format cells_format_hdf5 = {hdf5_matches, hdf5_open, hdf5_list};
