@@ -8,6 +8,7 @@
 
 #include "base/size.h"
 #include "cells/filters.h"
+#include "cells/frame.h"
 
 #define NAME_BYTES 256
 
@@ -353,12 +354,7 @@ emc_status cells_h5_names(hid_t group, cells_strings *names, const char *path)
 
 emc_status cells_h5_list(emc_text *text, const cells_strings *names)
 {
-    for (size_t i = 0; i < names->n; i++) {
-        if (i == 20)
-            return emc_text_addf(text, ", and %zu more", names->n - i);
-        EMC_TRY(emc_text_addf(text, "%s%s", i ? ", " : "", cells_strings_at(names, i)));
-    }
-    return EMC_OK;
+    return cells_list_names(text, names);
 }
 
 H5T_class_t cells_h5_class(hid_t dataset)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/size.h"
+#include "cells/frame.h"
 #include "cells/h5.h"
 
 /* Strings are read in bands: the library allocates each of them by itself. */
@@ -132,17 +133,6 @@ static emc_status add_strings(cells_strings *out, const cells_h5_values *from, h
     return status;
 }
 
-/* The fewest digits that give the same number again. */
-static void print_double(char *text, size_t n, double value, bool is_float32)
-{
-    for (int digits = is_float32 ? 6 : 15; digits <= 17; digits++) {
-        snprintf(text, n, "%.*g", digits, value);
-        const double back = strtod(text, NULL);
-        if (is_float32 ? (float)back == (float)value : back == value)
-            return;
-    }
-}
-
 static emc_status add_numbers(cells_strings *out, const cells_h5_values *from, hsize_t n)
 {
     const H5T_class_t class = H5Tget_class(from->type);
@@ -160,7 +150,7 @@ static emc_status add_numbers(cells_strings *out, const cells_h5_values *from, h
         for (hsize_t i = 0; status == EMC_OK && i < count; i++) {
             char text[64];
             if (class == H5T_FLOAT)
-                print_double(text, sizeof text, reals[i], is_float32);
+                cells_print_double(text, sizeof text, reals[i], is_float32);
             else if (class == H5T_ENUM) /* how booleans are stored; as pandas prints them */
                 snprintf(text, sizeof text, "%s", ints[i] ? "True" : "False");
             else
