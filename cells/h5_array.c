@@ -376,9 +376,10 @@ static emc_status take_chunk(h5_unpacker *unpacker, job *j)
     const size_t n_bytes = (size_t)array->chunk * array->kind.n_bytes;
     hsize_t n_packed = 0;
 
-    if (H5Dget_chunk_storage_size(array->dataset, &at, &n_packed) < 0)
-        return cells_h5_broken(array->path, array->dataset, "finding a chunk");
-    if (n_packed == 0)
+    /* The library calls it a failure when nobody wrote the chunk; what else is wrong it says
+     * itself.
+     */
+    if (H5Dget_chunk_storage_size(array->dataset, &at, &n_packed) < 0 || n_packed == 0)
         return read_by_library(array, j->to, j->first, j->n);
     /* What does not pack grows by 5 bytes in 16 KiB; twice the size is no packed chunk. */
     if (n_packed > 2 * (hsize_t)n_bytes + 4096)

@@ -13,6 +13,9 @@ foreach(subject bad bad_frame bad_matrix)
   target_include_directories(test_cells_${subject} SYSTEM PRIVATE ${HDF5_INCLUDE_DIRS})
 endforeach()
 # Written files, below the reader and through it.
-emt_add_test(NAME test_cells_h5ad_out SOURCES test_cells_h5ad_out.c cells_break.c h5_same.c
-             LINKS emc_cells emc_base ${HDF5_C_LIBRARIES})
-target_include_directories(test_cells_h5ad_out SYSTEM PRIVATE ${HDF5_INCLUDE_DIRS})
+foreach(subject h5ad_out h5ad_faults)
+  emt_add_test(NAME test_cells_${subject} SOURCES test_cells_${subject}.c cells_break.c h5_same.c
+               LINKS emc_cells emc_base ${HDF5_C_LIBRARIES})
+  target_include_directories(test_cells_${subject} SYSTEM PRIVATE ${HDF5_INCLUDE_DIRS})
+endforeach()
+include(cells_storage.cmake)

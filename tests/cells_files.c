@@ -51,7 +51,10 @@ int file_row(const file_spec *spec, int64_t row, int32_t *genes, double *values)
         if (gene >= spec->n_genes)
             break;
         genes[n] = (int32_t)gene;
-        values[n++] = draw_count(&state);
+        values[n] = draw_count(&state);
+        if (spec->ceiling > 0 && values[n] > spec->ceiling)
+            values[n] = spec->ceiling;
+        n++;
     }
     if (spec->repeated && n > 0 && row % 3 == 0) {
         genes[n] = genes[n / 2];
@@ -281,10 +284,13 @@ static hid_t new_group(hid_t file, const char *name)
 
 void file_write_h5ad(const char *path, const file_spec *spec)
 {
-    const hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    const hid_t list = H5Pcreate(H5P_FILE_CREATE);
     hid_t group;
 
+    CHECK(H5Pset_userblock(list, spec->user_block) >= 0);
+    const hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, list, H5P_DEFAULT);
     CHECK(file >= 0);
+    H5Pclose(list);
     group = new_group(file, "obs");
     write_text(group, "_index", "_index");
     write_names(group, "_index", "cell-", "", spec->n_cells, spec->fixed_ids);

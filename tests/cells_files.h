@@ -20,10 +20,12 @@ typedef struct {
     hsize_t chunk;                              /* values of a chunk; 0: contiguous */
     int gzip;                                   /* level; 0: not packed */
     bool shuffle, fletcher;
-    bool unsorted;   /* columns of a row in falling order */
-    bool repeated;   /* some columns twice in a row (not dense) */
-    bool fixed_ids;  /* cell names of fixed length */
-    int empty_every; /* each so many rows, one without values; 0: none */
+    bool unsorted;      /* columns of a row in falling order */
+    bool repeated;      /* some columns twice in a row (not dense) */
+    double ceiling;     /* of the values, for small types; 0: none */
+    hsize_t user_block; /* bytes before the file proper: 0, 512, 1024, ... */
+    bool fixed_ids;     /* cell names of fixed length */
+    int empty_every;    /* each so many rows, one without values; 0: none */
 } file_spec;
 
 /* Row `row` of such a file, the same however it is stored: at most `most` + 1 entries; how many. */
