@@ -216,6 +216,22 @@ emc_status emc_labels_from_profile(emc_labels **out, const emc_profile *profile)
     return status;
 }
 
+emc_status emc_labels_from_list(emc_labels **out, const emc_profile_label *list, int n)
+{
+    emc_labels *l;
+
+    *out = NULL;
+    EMC_TRY(emc_alloc(&l, 1, sizeof(*l), "labels"));
+    l->labels = list;
+    l->n = n;
+    const emc_status status = build(l);
+    if (status != EMC_OK)
+        emc_labels_close(l);
+    else
+        *out = l;
+    return status;
+}
+
 static bool is_cl_id(const char *id)
 {
     return strncmp(id, "CL:", 3) == 0 && strspn(id + 3, "0123456789") == 7 && id[10] == '\0';

@@ -22,6 +22,9 @@ emc_status emc_labels_from_profile(emc_labels **out, const emc_profile *profile)
  * (after normalising), an id that is not CL:0000000 in form. Fewer than two labels is refused. */
 emc_status emc_labels_read(emc_labels **out, const char *path);
 
+/* Labels that a run folder names. The list must outlive the labels. EMC_ERR_CONFIG as above. */
+emc_status emc_labels_from_list(emc_labels **out, const emc_profile_label *list, int n);
+
 void emc_labels_close(emc_labels *labels); /* NULL is fine */
 
 int emc_labels_count(const emc_labels *labels);

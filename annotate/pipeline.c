@@ -1,16 +1,20 @@
 #include "annotate/pipeline.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/queue.h"
 #include "base/size.h"
 
-/* Cells in flight: more than any engine has room for on a CPU, and little memory. Rows in flight
- * are neighbours, for the reader takes an item for each in turn, so row modulo this is a place. */
+/* Cells in flight: more than any engine has room for on a CPU, and little memory. Sequence numbers
+ * in flight are neighbours, for items come back in order, so one modulo this is a place. */
 #define N_ITEMS 1024
+
+#define WAIT_NS 20000000L /* between two questions for a range while there is none */
 
 /* The first failure of any thread; messages are kept a thread, so this one travels. */
 typedef struct {
@@ -23,11 +27,21 @@ typedef struct {
     const emc_pipeline *p;
     emc_item *items; /* [N_ITEMS] */
     emc_queue *unused, *ready, *done;
+    int64_t n_read; /* the reader's: the next sequence number */
+    atomic_bool stopped;
     failure failure;
 } work;
 
+static void stop_reading(work *w)
+{
+    atomic_store(&w->stopped, true);
+    emc_queue_stop(w->unused);
+    emc_queue_stop(w->ready);
+}
+
 static void stop_all(work *w)
 {
+    atomic_store(&w->stopped, true);
     emc_queue_stop(w->unused);
     emc_queue_stop(w->ready);
     emc_queue_stop(w->done);
@@ -50,11 +64,33 @@ static void note_failure(work *w, emc_status status)
     stop_all(w);
 }
 
+static bool is_cancelled(const work *w)
+{
+    return w->p->cancel && *w->p->cancel;
+}
+
 static emc_status check_cancel(const work *w)
 {
-    if (w->p->cancel && *w->p->cancel)
-        return emc_fail(EMC_ERR_CANCELLED, "interrupted");
-    return EMC_OK;
+    return is_cancelled(w) ? emc_fail(EMC_ERR_CANCELLED, "interrupted") : EMC_OK;
+}
+
+/* An item for the next place in the sequence; NULL when another thread has stopped the work. */
+static emc_item *take_item(work *w, const emc_range *range, int64_t position)
+{
+    emc_item *item = emc_queue_pop(w->unused);
+
+    if (!item)
+        return NULL;
+    item->range = *range;
+    item->position = position;
+    item->sequence = w->n_read++;
+    item->broken = false;
+    item->ended = false;
+    emc_ids_clear(&item->generated);
+    emc_ids_clear(&item->prompt.ids);
+    emc_text_clear(&item->cell_id);
+    emc_text_clear(&item->message);
+    return item;
 }
 
 static emc_status fill_item(const work *w, emc_item *item, const emc_input_cell *cell)
@@ -63,12 +99,7 @@ static emc_status fill_item(const work *w, emc_item *item, const emc_input_cell 
     item->status = cell->status;
     item->reason = cell->reason;
     item->n_genes = cell->ranked.n_top;
-    item->ended = false;
-    emc_ids_clear(&item->generated);
-    emc_ids_clear(&item->prompt.ids);
-    emc_text_clear(&item->cell_id);
     EMC_TRY(emc_text_add_string(&item->cell_id, cell->cell_id));
-    emc_text_clear(&item->message);
     EMC_TRY(emc_text_add_string(&item->message, cell->message));
     if (cell->status != EMC_CELL_OK)
         return EMC_OK;
@@ -85,22 +116,73 @@ static emc_status fill_item(const work *w, emc_item *item, const emc_input_cell 
     return EMC_OK;
 }
 
-static emc_status read_cells(work *w)
+/* What may be wrong with a part of a file and leave the rest of it readable. */
+static bool is_of_the_range(emc_status status)
 {
-    for (;;) {
+    return status == EMC_ERR_FORMAT || status == EMC_ERR_IO || status == EMC_ERR_NOT_FOUND;
+}
+
+/* The rest of the range is given up; its place in the sequence says so. */
+static emc_status push_broken(work *w, const emc_range *range, int64_t position)
+{
+    char message[1024];
+    emc_item *item;
+
+    snprintf(message, sizeof(message), "%s", emc_message());
+    item = take_item(w, range, position);
+    if (!item)
+        return EMC_OK;
+    item->broken = true;
+    item->status = EMC_CELL_FAILED;
+    item->reason = "bad_value";
+    EMC_TRY(emc_text_add_string(&item->message, message));
+    (void)emc_queue_push(w->ready, item);
+    return EMC_OK;
+}
+
+static emc_status read_range(work *w, const emc_range *range)
+{
+    emc_status status = emc_input_seek(w->p->input, range->first, range->n);
+
+    for (int64_t i = 0; status == EMC_OK && i < range->n; i++) {
         emc_input_cell cell;
         bool more;
         EMC_TRY(check_cancel(w));
-        EMC_TRY(emc_input_next(w->p->input, &cell, &more));
+        status = emc_input_next(w->p->input, &cell, &more);
+        if (status != EMC_OK)
+            break;
         if (!more)
-            return EMC_OK;
-        emc_item *item = emc_queue_pop(w->unused);
+            return emc_fail(EMC_ERR_INTERNAL, "the input ends before position %lld",
+                            (long long)(range->first + i));
+        emc_item *item = take_item(w, range, range->first + i);
         if (!item)
             return EMC_OK; /* stopped by another thread */
         EMC_TRY(fill_item(w, item, &cell));
         if (!emc_queue_push(w->ready, item))
             return EMC_OK;
     }
+    if (is_of_the_range(status))
+        return push_broken(w, range, range->first);
+    return status;
+}
+
+static emc_status read_cells(work *w)
+{
+    const struct timespec wait = {.tv_nsec = WAIT_NS};
+
+    while (!atomic_load(&w->stopped)) {
+        emc_range range;
+        emc_range_outcome outcome;
+        EMC_TRY(check_cancel(w));
+        EMC_TRY(w->p->next(w->p->context, &range, &outcome));
+        if (outcome == EMC_RANGE_END)
+            return EMC_OK;
+        if (outcome == EMC_RANGE_WAIT)
+            nanosleep(&wait, NULL);
+        else
+            EMC_TRY(read_range(w, &range));
+    }
+    return EMC_OK;
 }
 
 static void *reader_thread(void *context)
@@ -108,13 +190,22 @@ static void *reader_thread(void *context)
     work *w = context;
     const emc_status status = read_cells(w);
 
-    if (status != EMC_OK)
+    if (status == EMC_ERR_CANCELLED)
+        keep_failure(w, status); /* the engine finishes what it must */
+    else if (status != EMC_OK)
         note_failure(w, status);
     emc_queue_finish(w->ready);
     return NULL;
 }
 
-static emc_status submit(work *w, emc_item *item, int *n_in_flight)
+/* What the engine has, on its own thread. */
+typedef struct {
+    bool has[N_ITEMS]; /* by the item's index */
+    int n;
+    int64_t whole; /* the last sequence number of a range that was given to the engine whole */
+} flight;
+
+static emc_status submit(work *w, emc_item *item, flight *f)
 {
     const emc_request request = {
         .ticket = (uint64_t)(item - w->items),
@@ -125,19 +216,22 @@ static emc_status submit(work *w, emc_item *item, int *n_in_flight)
     };
 
     EMC_TRY(emc_engine_submit(w->p->engine, &request));
-    ++*n_in_flight;
+    f->has[request.ticket] = true;
+    f->n++;
     return EMC_OK;
 }
 
 /* Gives the engine what it has room for. Waits for a cell only when the engine has none. */
-static emc_status feed(work *w, int *n_in_flight)
+static emc_status feed(work *w, flight *f)
 {
-    while (!emc_engine_is_full(w->p->engine)) {
-        emc_item *item = *n_in_flight > 0 ? emc_queue_try_pop(w->ready) : emc_queue_pop(w->ready);
+    while (!emc_engine_is_full(w->p->engine) && !is_cancelled(w)) {
+        emc_item *item = f->n > 0 ? emc_queue_try_pop(w->ready) : emc_queue_pop(w->ready);
         if (!item)
             return EMC_OK;
+        if (item->position == item->range.first + item->range.n - 1)
+            f->whole = item->sequence;
         if (item->status == EMC_CELL_OK)
-            EMC_TRY(submit(w, item, n_in_flight));
+            EMC_TRY(submit(w, item, f));
         else if (!emc_queue_push(w->done, item))
             return EMC_OK;
     }
@@ -160,26 +254,46 @@ static emc_status keep_answer(const work *w, emc_item *item, const emc_answer *a
     return emc_ids_add(&item->generated, answer->ids, (size_t)answer->n_ids);
 }
 
+/* *more is false when nobody takes answers any more. */
+static emc_status poll_engine(work *w, flight *f, bool *more)
+{
+    emc_answer answer;
+    bool got;
+
+    EMC_TRY(emc_engine_poll(w->p->engine, &answer, &got));
+    if (!got)
+        return emc_fail(EMC_ERR_INTERNAL, "the engine lost %d cells", f->n);
+    emc_item *item = &w->items[answer.ticket];
+    EMC_TRY(keep_answer(w, item, &answer));
+    f->has[answer.ticket] = false;
+    f->n--;
+    *more = emc_queue_push(w->done, item);
+    return EMC_OK;
+}
+
+static bool lacks_for_a_range(const work *w, const flight *f)
+{
+    for (int i = 0; i < N_ITEMS; i++) {
+        if (f->has[i] && w->items[i].sequence <= f->whole)
+            return true;
+    }
+    return false;
+}
+
 static emc_status run_engine(work *w)
 {
-    int n_in_flight = 0;
+    flight f = {.whole = -1};
+    bool more = true;
 
-    for (;;) {
-        emc_answer answer;
-        bool got;
-        EMC_TRY(check_cancel(w));
-        EMC_TRY(feed(w, &n_in_flight));
-        if (n_in_flight == 0)
-            return EMC_OK; /* the reader has finished, or somebody stopped */
-        EMC_TRY(emc_engine_poll(w->p->engine, &answer, &got));
-        if (!got)
-            return emc_fail(EMC_ERR_INTERNAL, "the engine lost %d cells", n_in_flight);
-        emc_item *item = &w->items[answer.ticket];
-        EMC_TRY(keep_answer(w, item, &answer));
-        n_in_flight--;
-        if (!emc_queue_push(w->done, item))
-            return EMC_OK;
+    while (more && !is_cancelled(w)) {
+        EMC_TRY(feed(w, &f));
+        if (f.n == 0)
+            break; /* the reader has finished, or somebody stopped */
+        EMC_TRY(poll_engine(w, &f, &more));
     }
+    while (more && is_cancelled(w) && lacks_for_a_range(w, &f))
+        EMC_TRY(poll_engine(w, &f, &more));
+    return check_cancel(w);
 }
 
 static void *engine_thread(void *context)
@@ -187,11 +301,10 @@ static void *engine_thread(void *context)
     work *w = context;
     const emc_status status = run_engine(w);
 
-    if (status == EMC_ERR_DEVICE) {
+    if (status == EMC_ERR_DEVICE || status == EMC_ERR_CANCELLED) {
         /* What was answered before is still handed out. */
         keep_failure(w, status);
-        emc_queue_stop(w->unused);
-        emc_queue_stop(w->ready);
+        stop_reading(w);
     } else if (status != EMC_OK) {
         note_failure(w, status);
     }
@@ -200,9 +313,8 @@ static void *engine_thread(void *context)
     return NULL;
 }
 
-/* Answers come as they are finished; each waits here for the rows before it. */
-static emc_status hand_out(work *w, emc_status (*each)(void *context, const emc_item *item),
-                           void *context)
+/* Answers come as they are finished; each waits here for those that were read before it. */
+static emc_status hand_out(work *w)
 {
     emc_item *waiting[N_ITEMS] = {NULL};
     int64_t next = 0;
@@ -211,11 +323,11 @@ static emc_status hand_out(work *w, emc_status (*each)(void *context, const emc_
         emc_item *item = emc_queue_pop(w->done);
         if (!item)
             return EMC_OK;
-        waiting[item->row % N_ITEMS] = item;
+        waiting[item->sequence % N_ITEMS] = item;
         while ((item = waiting[next % N_ITEMS]) != NULL) {
             waiting[next % N_ITEMS] = NULL;
             next++;
-            EMC_TRY(each(context, item));
+            EMC_TRY(w->p->each(w->p->context, item));
             (void)emc_queue_push(w->unused, item); /* false: nobody needs it any more */
         }
     }
@@ -252,8 +364,7 @@ static void close_items(work *w)
     pthread_mutex_destroy(&w->failure.lock);
 }
 
-emc_status emc_pipeline_run(const emc_pipeline *pipeline,
-                            emc_status (*each)(void *context, const emc_item *item), void *context)
+emc_status emc_pipeline_run(const emc_pipeline *pipeline)
 {
     work w = {.p = pipeline};
     pthread_t reader, engine;
@@ -266,8 +377,7 @@ emc_status emc_pipeline_run(const emc_pipeline *pipeline,
         goto done;
     has_reader = pthread_create(&reader, NULL, reader_thread, &w) == 0;
     has_engine = has_reader && pthread_create(&engine, NULL, engine_thread, &w) == 0;
-    status = has_engine ? hand_out(&w, each, context)
-                        : emc_fail(EMC_ERR_NOMEM, "a thread cannot be started");
+    status = has_engine ? hand_out(&w) : emc_fail(EMC_ERR_NOMEM, "a thread cannot be started");
     if (status != EMC_OK)
         note_failure(&w, status);
     if (has_reader)

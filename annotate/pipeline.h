@@ -1,7 +1,8 @@
 #pragma once
 /*
  * Cells through the model: a thread reads and prompts, a thread runs the engine, and the caller's
- * thread gets the answers in the order of the input.
+ * thread gets the answers in the order in which they were read. Cells come in ranges, one after
+ * the other without a pause between them, so that the engine stays full across their borders.
  */
 
 #include <signal.h>
@@ -18,9 +19,25 @@
 extern "C" {
 #endif
 
+/* Cells of the input that belong together: a shard. */
+typedef struct {
+    int64_t shard;    /* its number */
+    int64_t first, n; /* positions among the chosen cells; n >= 1 */
+} emc_range;
+
+typedef enum {
+    EMC_RANGE_GOT,  /* *range is to be read */
+    EMC_RANGE_WAIT, /* none now: ask again in a moment */
+    EMC_RANGE_END   /* no more */
+} emc_range_outcome;
+
 /* One cell on its way. */
 typedef struct {
-    int64_t row;
+    emc_range range;  /* that it is of */
+    int64_t position; /* among the chosen cells */
+    int64_t sequence; /* counts the cells as they are read */
+    int64_t row;      /* in the file */
+    bool broken;      /* no cell: the rest of the range cannot be read; message says why */
     emc_text cell_id;
     emc_cell_status status; /* ok: it was asked */
     const char *reason;     /* static */
@@ -42,16 +59,24 @@ typedef struct {
     int max_prompt; /* tokens; a longer one fails with reason prompt_too_long */
     int n_labels;
     const volatile sig_atomic_t *cancel; /* may be NULL */
+
+    /* What to read next; called on the thread that reads. */
+    emc_status (*next)(void *context, emc_range *range, emc_range_outcome *outcome);
+    /* Every cell once, and a broken range once after the cells of it that could be read; in the
+     * order of reading, on the caller's thread. The item is borrowed for the call. */
+    emc_status (*each)(void *context, const emc_item *item);
+    void *context;
 } emc_pipeline;
 
 /*
- * Calls `each` once for every cell, in input order, on this thread; its failure ends the work. The
- * item is borrowed for the call. Memory: a fixed number of items.
- * EMC_ERR_CANCELLED: *cancel was set. Otherwise the first failure of any thread. After
- * EMC_ERR_DEVICE, cells that were answered before it have come, as far as no earlier one lacks.
+ * Reads and answers until `next` says that there is no more. A failure of a callback ends the work.
+ * Memory: a fixed number of items.
+ * EMC_ERR_CANCELLED: *cancel was set. Then nothing more is read or asked, and what the engine holds
+ * is finished only as far as it makes a range whole. After EMC_ERR_DEVICE, too, cells that were
+ * answered before it have come, as far as no earlier one lacks. Otherwise the first failure of any
+ * thread.
  */
-emc_status emc_pipeline_run(const emc_pipeline *pipeline,
-                            emc_status (*each)(void *context, const emc_item *item), void *context);
+emc_status emc_pipeline_run(const emc_pipeline *pipeline);
 
 #ifdef __cplusplus
 }

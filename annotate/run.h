@@ -2,17 +2,21 @@
 /*
  * From a file of cells to a file of labels: the work behind `emcell annotate`.
  *
- * Reading and prompting, the model, and writing run on a thread each, with a fixed number of cells
- * in flight, so memory does not grow with the file. Rows come out in the order of the input, and
- * their bytes depend on the cell, the model, the profile and the options alone: not on its
- * neighbours, the order, the number of threads or the size of a step.
+ * Reading and prompting, the model, and gathering run on a thread each, with a fixed number of
+ * cells in flight, so memory does not grow with the file. Finished shards go to the run's folder,
+ * which several processes may share and a later one may go on with; when all are there, the results
+ * are written from them. Rows come out in the order of the input, and their bytes depend on the
+ * cell, the model, the profile and the options alone: not on its neighbours, the order, the number
+ * of threads, the size of a step or of a shard, or how often the run was interrupted.
  */
 
 #include <signal.h>
 #include <stdint.h>
 
 #include "annotate/answer.h"
+#include "annotate/ledger.h"
 #include "annotate/profile.h"
+#include "annotate/results.h"
 #include "base/status.h"
 #include "base/text.h"
 #include "runtime/emcell.h"
@@ -57,9 +61,6 @@ typedef struct {
 
 #define EMC_MIN_GENE_MATCH 0.5
 
-/* After the name of a result whose run broke off. */
-#define EMC_INCOMPLETE ".incomplete"
-
 typedef enum {
     EMC_STAGE_LOAD,  /* opening input and model */
     EMC_STAGE_CELLS, /* annotating */
@@ -78,10 +79,18 @@ typedef struct {
     const char *input_path;
     emc_input_options input;
 
-    const char *output_path;   /* .csv .tsv .jsonl, each also .gz; "-": CSV on standard output */
-    const char *output_format; /* "csv", "tsv", "jsonl"; NULL: by the ending */
-    const char *probabilities_path; /* the matrix, cell_id and a column a label; NULL: none */
-    int top_k;                      /* labels in the columns after the first; 1 to 3 */
+    /* What is written, and where. Its own callback and cancel are not looked at. Probabilities are
+     * kept in the run folder when they are asked for here. */
+    emc_results_options results;
+
+    const char *run_dir; /* NULL: results.output_path with ".run" after it, or a temporary folder
+                            where that is "-", a device or a pipe */
+    const char *temporary_dir; /* where that is made; NULL: /tmp */
+    bool resume;               /* start, join or go on with a run */
+    bool force;                /* remove the run that is there */
+    int shard_cells;           /* 0: about 20 s of work, measured after the model has opened */
+    emc_ledger_options ledger; /* max_tries of a shard, and who shares the run */
+    const char *version;       /* of emcell: pinned; NULL: "unknown" */
 
     const char *profile;     /* built-in name or path; NULL: "embryo" */
     const char *labels_path; /* NULL: the profile's labels */
@@ -116,14 +125,21 @@ typedef struct {
     const char **labels;     /* [n_labels], in label order */
     int64_t *n_label;        /* [n_labels], cells with status ok and this label */
     char *input_description; /* format, shape, matrix */
-    char *model_description; /* sizes, dtype, device */
+    char *model_description; /* sizes, dtype, device; NULL when no model was needed, as the next */
     char *device_name;       /* what --device would take */
     char *chosen;            /* emc_model_chosen at the end: with the device, what bits depend on */
     char *profile_name;
     char *output_path;
     double gene_match;
     int n_genes_renamed;
-    double mean_score; /* over the cells with a score; NaN without */
+    double mean_score;                          /* over the cells with a score; NaN without */
+    char *run_dir;                              /* NULL when it was temporary */
+    int64_t n_shards, n_shards_done, n_missing; /* shards; whole ones; cells of the others, which
+                                                   have no results */
+    bool written; /* by this process; false: another one of the run wrote the results */
+
+    /* Of this process alone. */
+    int64_t n_answered;
     double seconds_load, seconds_run, seconds_prefix;
     int64_t n_prompt_tokens; /* of the cells asked, the common prefix counted for each */
     int prefix_tokens;
@@ -154,12 +170,14 @@ void emc_annotate_summary_close(emc_annotate_summary *summary); /* NULL is fine 
  *
  * Errors: those of the profile, labels, reader, model and writer, each one line that names the
  * file. EMC_ERR_CONFIG: too few known genes (see emc_gene_match), labels without a profile's or a
- * file's, two labels of the same tokens, a prompt whose fixed part is longer than the context.
+ * file's, two labels of the same tokens, a prompt whose fixed part is longer than the context, a
+ * run folder that was begun with other settings (each is named).
  * EMC_ERR_USAGE: an output that would replace what is read, or the other output.
- * EMC_ERR_CANCELLED: *cancel was set. EMC_ERR_LOST: the device failed while cells were annotated;
- * the rows that were finished stand under the outputs' names with EMC_INCOMPLETE after them (on
- * standard output, a pipe or a device they have been written). A cell that cannot be asked costs a
- * status, never the run.
+ * EMC_ERR_CREATE: a run is there and neither resume nor force is set, or its folder cannot be made.
+ * EMC_ERR_CANCELLED: *cancel was set. EMC_ERR_LOST: the device failed while cells were annotated.
+ * After these two and EMC_ERR_IO, finished shards are in the run folder and the line says how to go
+ * on. A cell that cannot be asked costs a status, a part of the file that cannot be read costs its
+ * shard, never the run.
  */
 emc_status emc_annotate(emc_annotate_summary **out, const emc_annotate_options *options);
 

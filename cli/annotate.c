@@ -1,19 +1,22 @@
 /* emcell annotate: arguments in, summary out; the work is in annotate/run.c. */
-#include <math.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sysexits.h>
 
 #include "base/file.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/input.h"
 #include "cli/log.h"
+#include "cli/output.h"
 
 typedef struct {
     emc_annotate_options run;
     cli_input_arguments input;
+    cli_output_arguments output;
     const char *model, *answer, *dtype, *log_format, *device;
     bool quiet;
 } arguments;
@@ -62,13 +65,19 @@ static bool parse(arguments *a, int argc, char **argv, cli_config **config, int 
         {CLI_SHARE, 0, "margin-below", "M", &run->margin_below,
          "a margin below M is unknown (default: the profile's)"},
         {CLI_COUNT, 0, "max-tokens", "N", &run->max_tokens, "generate: at most N tokens"},
-        {CLI_HEADING, 0, "Output", NULL, NULL, NULL},
-        {CLI_STRING, 'o', "output", "FILE", &run->output_path,
-         ".csv, .tsv or .jsonl, each also .gz (default: -, CSV on standard output)"},
-        {CLI_STRING, 0, "output-format", "NAME", &run->output_format,
-         "csv, tsv or jsonl, whatever the ending says"},
-        {CLI_STRING, 0, "probabilities", "FILE", &run->probabilities_path,
-         "the probability of every label for every cell"},
+        CLI_OUTPUT_OPTIONS(a->output),
+        {CLI_HEADING, 0, "Run", NULL, NULL, NULL},
+        {CLI_STRING, 0, "run-dir", "DIR", &run->run_dir,
+         "where finished shards are kept (default: the output's name and .run;\n"
+         "with -o - a folder in $TMPDIR that is removed at the end)"},
+        {CLI_FLAG, 0, "resume", NULL, &run->resume,
+         "start the run, share it with others, or go on with it"},
+        {CLI_FLAG, 0, "force", NULL, &run->force, "remove the run that is there and begin anew"},
+        {CLI_COUNT, 0, "shard-cells", "N", &run->shard_cells,
+         "cells that are kept, and lost, together (default: measured, about\n"
+         "20 s of work)"},
+        {CLI_COUNT, 0, "max-tries", "N", &run->ledger.max_tries,
+         "give a shard up when it cannot be read N times (3)"},
         {CLI_HEADING, 0, "Engine", NULL, NULL, NULL},
         {CLI_STRING, 0, "device", "auto|cpu|cuda|cuda:N", &a->device,
          "where the model runs (default: auto, the first usable GPU, else\nthe CPU)"},
@@ -94,14 +103,18 @@ static bool parse(arguments *a, int argc, char **argv, cli_config **config, int 
             "Results have a row a cell, in the input's order: cell_id, label, score and its "
             "bounds,\nmargin, entropy, status, reason, cl_id, the three likeliest labels, "
             "n_genes, n_tokens.\nscore is the label's probability among the labels of the "
-            "set, as the model gives it.\nExit codes: 0 done, 3 done but some cells "
-            "failed; emcell --help has the rest.\n"
+            "set, as the model gives it.\nCtrl-C, SIGTERM and SIGUSR1 keep what is finished and "
+            "end "
+            "with exit code 75; the same command\nwith --resume goes on. A second Ctrl-C or "
+            "SIGTERM ends at once; finished shards stay.\nExit codes: 0 done, 3 done but some "
+            "cells failed, 75 to be resumed; emcell --help has the rest.\n"
             "For research use only; not for clinical use or the selection of embryos.",
         .options = options,
         .n_options = EMC_COUNT(options),
     };
 
     emc_annotate_defaults(run);
+    emc_results_defaults(&a->output.options);
     run->gpu_memory_utilization = CLI_NO_SHARE;
     a->input.options = run->input;
     if (!cli_parse(&spec, argc, argv, config, exit_code))
@@ -118,8 +131,12 @@ static bool check(arguments *a)
     emc_answer_mode mode;
     int dtype;
 
-    if (!cli_input("annotate", &a->input))
+    if (!cli_input("annotate", &a->input) || !cli_output("annotate", &a->output))
         return false;
+    if (run->resume && run->force) {
+        cli_usage("annotate", "--resume goes on with a run, --force removes it: give one of them");
+        return false;
+    }
     if (!a->model) {
         cli_usage("annotate", "--model is missing");
         return false;
@@ -146,6 +163,8 @@ static bool check(arguments *a)
     }
     run->input_path = a->input.path;
     run->input = a->input.options;
+    run->results = a->output.options;
+    run->results.allow_external = run->input.allow_external;
     run->model.dtype = (emc_dtype_choice)dtype;
     run->model.device = a->device;
     return true;
@@ -181,16 +200,18 @@ static double peak_megabytes(void)
     return getrusage(RUSAGE_SELF, &usage) == 0 ? (double)usage.ru_maxrss / 1024.0 : 0.0;
 }
 
-static void print_summary(cli_log *log, const arguments *a, const emc_annotate_summary *summary)
+/* What this process did; nothing when every shard was there. */
+static void print_work(cli_log *log, const emc_annotate_summary *summary)
 {
     const emc_engine_stats *engine = &summary->engine;
     char line[512], took[32];
 
-    cli_log_finish(log);
+    if (!summary->chosen)
+        return;
     cli_duration(took, sizeof took, summary->seconds_run);
     snprintf(line, sizeof line,
              "%lld cells in %s, %.*f cells/s (%.0f prompt tokens/s); loading took %.1f s",
-             (long long)summary->n_cells, took, cli_rate_digits(summary->cells_per_s),
+             (long long)summary->n_answered, took, cli_rate_digits(summary->cells_per_s),
              summary->cells_per_s,
              summary->seconds_run > 0 ? (double)summary->n_prompt_tokens / summary->seconds_run : 0,
              summary->seconds_load);
@@ -205,6 +226,25 @@ static void print_summary(cli_log *log, const arguments *a, const emc_annotate_s
                  (unsigned long long)cli_hash(summary->chosen));
         cli_log_info(log, line);
     }
+}
+
+static void print_summary(cli_log *log, const arguments *a, const emc_annotate_summary *summary)
+{
+    char line[512];
+
+    cli_log_finish(log);
+    print_work(log, summary);
+    snprintf(line, sizeof line, "%lld cells have results", (long long)summary->n_cells);
+    if (summary->n_answered != summary->n_cells)
+        cli_log_info(log, line);
+    if (summary->n_missing > 0) {
+        snprintf(line, sizeof line,
+                 "%lld cells have none: %lld of %lld shards failed (emcell status tells why)",
+                 (long long)summary->n_missing,
+                 (long long)(summary->n_shards - summary->n_shards_done),
+                 (long long)summary->n_shards);
+        cli_log_warn(log, line);
+    }
     for (int i = 0; i < EMC_N_CELL_STATUSES; i++) {
         if (summary->n_status[i] == 0)
             continue;
@@ -216,9 +256,42 @@ static void print_summary(cli_log *log, const arguments *a, const emc_annotate_s
         fprintf(stderr, "labels:\n");
         print_labels(summary);
     }
-    if (strcmp(a->run.output_path, "-") != 0) {
-        snprintf(line, sizeof line, "results: %s", a->run.output_path);
+    if (!summary->written)
+        cli_log_info(log, "another process of this run wrote the results");
+    if (strcmp(a->run.results.output_path, "-") != 0) {
+        snprintf(line, sizeof line, "results: %s; run folder: %s",
+                 a->run.results.h5ad == EMC_H5AD_IN_PLACE ? a->run.input_path
+                                                          : a->run.results.output_path,
+                 summary->run_dir ? summary->run_dir : "removed");
         cli_log_info(log, line);
+    }
+}
+
+/* A whole number of the environment; -1 where there is none. */
+static int environment_number(const char *name)
+{
+    const char *text = getenv(name);
+    char *end;
+
+    if (!text || !*text)
+        return -1;
+    const long value = strtol(text, &end, 10);
+    return *end || value < 0 || value > INT_MAX ? -1 : (int)value;
+}
+
+/* Tasks of a Slurm step begin at different places of the run; a job that was started anew takes
+ * over what it had. */
+static void ask_slurm(emc_ledger_options *ledger)
+{
+    const int rank = environment_number("SLURM_PROCID");
+    const int world = environment_number("SLURM_NTASKS");
+    const int restart = environment_number("SLURM_RESTART_COUNT");
+
+    ledger->job = getenv("SLURM_JOB_ID");
+    ledger->restart = restart > 0 ? restart : 0;
+    if (rank >= 0 && rank < world) {
+        ledger->rank = rank;
+        ledger->world = world;
     }
 }
 
@@ -250,16 +323,20 @@ int cli_annotate(int argc, char **argv)
         a.run.on_engine = on_engine;
         a.run.context = &log;
         a.run.cancel = cli_catch_signals();
+        cli_catch_warning();
+        a.run.version = EMCELL_VERSION;
+        a.run.temporary_dir = getenv("TMPDIR");
+        ask_slurm(&a.run.ledger);
         status = emc_annotate(&summary, &a.run);
     }
     if (status != EMC_OK) {
         exit_code = cli_log_fail(&log, "annotate", status);
-        if (status == EMC_ERR_CANCELLED && cli_interrupted())
-            exit_code = cli_interrupted();
+        if (status == EMC_ERR_CANCELLED)
+            exit_code = EX_TEMPFAIL;
         goto done;
     }
     print_summary(&log, &a, summary);
-    exit_code = summary->n_status[EMC_CELL_FAILED] > 0 ? 3 : 0;
+    exit_code = summary->n_status[EMC_CELL_FAILED] > 0 || summary->n_missing > 0 ? 3 : 0;
 
 done:
     emc_annotate_summary_close(summary);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/text.h"
@@ -129,20 +130,39 @@ void cli_log_memory_plan(cli_log *log, const emc_memory_plan *plan)
 
 static volatile sig_atomic_t caught;
 
+/* The second one means it. */
 static void on_signal(int number)
 {
+    if (caught == SIGINT || caught == SIGTERM)
+        _exit(128 + number);
     caught = number;
+}
+
+/* A scheduler's warning that the time is nearly up. */
+static void on_warning(int number)
+{
+    if (!caught)
+        caught = number;
+}
+
+static void catch_signal(int number, void (*handler)(int number))
+{
+    struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
+
+    sigemptyset(&action.sa_mask);
+    sigaction(number, &action, NULL);
 }
 
 const volatile sig_atomic_t *cli_catch_signals(void)
 {
-    struct sigaction action = {.sa_handler = on_signal};
-
-    sigemptyset(&action.sa_mask);
-    action.sa_flags = (int)SA_RESETHAND | SA_RESTART; /* the second signal is deadly again */
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    catch_signal(SIGINT, on_signal);
+    catch_signal(SIGTERM, on_signal);
     return &caught;
+}
+
+void cli_catch_warning(void)
+{
+    catch_signal(SIGUSR1, on_warning);
 }
 
 int cli_interrupted(void)

@@ -45,6 +45,10 @@ void cli_log_memory_plan(cli_log *log, const emc_memory_plan *plan);
  * once. cli_interrupted gives 128 + the signal, or 0.
  */
 const volatile sig_atomic_t *cli_catch_signals(void);
+
+/* SIGUSR1, which Slurm's --signal sends ahead of the end, sets that flag, too. */
+void cli_catch_warning(void);
+
 int cli_interrupted(void);
 
 #ifdef __cplusplus

@@ -14,6 +14,8 @@ static const struct {
 } commands[] = {
 #ifndef EMCELL_ENGINE_ONLY
     {"annotate", cli_annotate, "name the cell type of every cell of a file"},
+    {"merge", cli_merge, "write the results of a run folder again, without a model"},
+    {"inspect", cli_inspect, "tell what a file holds and what would be made of it"},
     {"prompt", cli_prompt, "print what the model is asked about a cell, without a model"},
     {"profile", cli_profile, "list, show and check profiles: how a model is asked"},
     {"tokenize", cli_tokenize, "text to token ids and back, JSONL in and out"},
@@ -29,13 +31,14 @@ static void print_help(FILE *stream)
                     "usage: emcell COMMAND [OPTIONS]\n\n");
     for (size_t i = 0; i < EMC_COUNT(commands); i++)
         fprintf(stream, "  %-10s %s\n", commands[i].name, commands[i].summary);
-    fprintf(stream, "\nemcell COMMAND --help lists a command's options. emcell --version.\n"
-                    "Exit codes: 0 done, 2 usage, 3 done but some cells failed, 65 bad input, "
-                    "66 input missing,\n69 no such device or not enough of its memory, 70 our own "
-                    "mistake, 71 no memory, 73 cannot create\nthe output, 74 read or write error, "
-                    "75 the device failed underway, 78 settings that do not fit, 130 and 143 "
-                    "interrupted.\n"
-                    "For research use only; not for clinical use or the selection of embryos.\n");
+    fprintf(stream,
+            "\nemcell COMMAND --help lists a command's options. emcell --version.\n"
+            "Exit codes: 0 done, 2 usage, 3 done but some cells failed, 65 bad input, "
+            "66 input missing,\n69 no such device or not enough of its memory, 70 our own "
+            "mistake, 71 no memory, 73 cannot create\nthe output, 74 read or write error, "
+            "75 interrupted or the device failed underway: safe to resume, 78 settings that "
+            "do not fit,\n130 and 143 interrupted with nothing to resume.\n"
+            "For research use only; not for clinical use or the selection of embryos.\n");
 }
 
 /* A stream that the caller closed would lend its number to the next file that is opened, and

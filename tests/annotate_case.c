@@ -44,7 +44,9 @@ emc_annotate_options case_options(const char *input, const char *output)
 
     emc_annotate_defaults(&o);
     o.input_path = case_keep(input);
-    o.output_path = case_keep(output);
+    o.results.output_path = case_keep(output);
+    o.force = true; /* tests write the same names again */
+    o.shard_cells = 16;
     o.model.model_dir = case_keep(emt_golden("annotate/model"));
     o.model.dtype = EMC_DTYPE_FLOAT32;
     o.model.n_threads = 1;

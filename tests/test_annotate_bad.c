@@ -28,7 +28,7 @@ static void a_bad_cell_costs_its_status(void **state)
     case_annotate(&o);
     assert_non_null(strstr(w.last_log, "nan.tsv"));
     assert_non_null(strstr(w.last_log, "GATA3"));
-    char *result = emt_read(o.output_path, NULL), *cursor = result;
+    char *result = emt_read(o.results.output_path, NULL), *cursor = result;
     case_next_line(&cursor);
     case_split(case_next_line(&cursor), fields);
     assert_string_equal(fields[7], "ok");
@@ -82,7 +82,7 @@ static void a_prompt_longer_than_the_context(void **state)
     EMT_OK(emc_annotate(&s, &o));
     assert_true(s->n_status[EMC_CELL_FAILED] > 0 && s->n_status[EMC_CELL_OK] > 0);
     emc_annotate_summary_close(s);
-    char *text = emt_read(o.output_path, NULL);
+    char *text = emt_read(o.results.output_path, NULL);
     assert_non_null(strstr(text, "\tfailed\tprompt_too_long\t"));
     free(text);
     o.model.model_dir = model_with_context(120);
@@ -111,7 +111,7 @@ static void a_model_of_nan(void **state)
         assert_int_equal(s->n_status[EMC_CELL_OK], 0);
         assert_int_equal(s->n_status[EMC_CELL_INVALID], 0);
         emc_annotate_summary_close(s);
-        char *text = emt_read(o.output_path, NULL);
+        char *text = emt_read(o.results.output_path, NULL);
         assert_non_null(strstr(text, ",failed,not_a_number,"));
         free(text);
     }
@@ -131,24 +131,47 @@ static int count_files(const char *dir, const char *head)
     return n;
 }
 
-static void an_interrupted_run_leaves_no_result(void **state)
+static void an_interrupted_run_goes_on(void **state)
 {
     static const int64_t stops[] = {0, 1, 20, 40};
+    emc_annotate_options whole =
+        case_options(emt_golden("annotate/cells.h5ad"), emt_temp("unstopped.csv"));
 
     (void)state;
+    case_annotate(&whole);
+    char *want = emt_read(whole.results.output_path, NULL);
     for (size_t i = 0; i < EMC_COUNT(stops); i++) {
         case_watcher w = {.cancel_at = stops[i]};
         emc_annotate_options o =
             case_options(emt_golden("annotate/cells.h5ad"), emt_temp("stopped.csv"));
         emc_annotate_summary *s;
-        o.probabilities_path = case_keep(emt_temp("stopped.matrix.csv"));
+        o.results.probabilities_path = case_keep(emt_temp("stopped.matrix.csv"));
+        o.shard_cells = 7;
         o.on_progress = watch_progress;
         o.context = &w;
         o.cancel = &w.cancel;
         EMT_FAILS(EMC_ERR_CANCELLED, "interrupted", emc_annotate(&s, &o));
         assert_null(s);
-        assert_int_equal(count_files(emt_temp_dir(), "stopped"), 0);
+        assert_false(emc_file_exists(o.results.output_path));
+        assert_false(emc_file_exists(o.results.probabilities_path));
+        o.on_progress = NULL;
+        o.cancel = NULL;
+        o.force = false;
+        EMT_FAILS(EMC_ERR_CREATE, "--resume", emc_annotate(&s, &o));
+        o.resume = true;
+        EMT_OK(emc_annotate(&s, &o));
+        assert_int_equal(s->n_cells, 40);
+        assert_int_equal(s->n_missing, 0);
+        /* What was finished is not done again. */
+        assert_true(stops[i] < 20 || s->n_answered < 40);
+        emc_annotate_summary_close(s);
+        char *got = emt_read(o.results.output_path, NULL);
+        assert_string_equal(got, want);
+        free(got);
+        unlink(o.results.output_path);
+        unlink(o.results.probabilities_path);
     }
+    free(want);
 }
 
 static void a_full_disk_leaves_no_result(void **state)
@@ -168,8 +191,8 @@ static void a_full_disk_leaves_no_result(void **state)
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
     assert_int_equal(status, EMC_ERR_IO);
     assert_non_null(strstr(emc_message(), "full.csv"));
-    assert_int_equal(count_files(emt_temp_dir(), "full"), 0);
-    o.output_path = "/none/x.csv";
+    assert_int_equal(count_files(emt_temp_dir(), "full"), 0); /* nor a run folder */
+    o.results.output_path = "/none/x.csv";
     EMT_FAILS(EMC_ERR_CREATE, "/none/x.csv", emc_annotate(&s, &o));
 }
 
@@ -200,16 +223,16 @@ static void what_makes_no_sense_is_refused(void **state)
     o.model.model_dir = "/none/model";
     EMT_FAILS(EMC_ERR_NOT_FOUND, "/none/model", emc_annotate(&s, &o));
     o = good;
-    o.output_format = "xml";
-    EMT_FAILS(EMC_ERR_USAGE, "wanted csv, tsv or jsonl", emc_annotate(&s, &o));
+    o.results.output_format = "xml";
+    EMT_FAILS(EMC_ERR_USAGE, "wanted csv, tsv, jsonl or h5ad", emc_annotate(&s, &o));
     o = good;
-    o.top_k = 4;
+    o.results.top_k = 4;
     EMT_FAILS(EMC_ERR_USAGE, "--top-k 4", emc_annotate(&s, &o));
     o = good;
-    o.probabilities_path = o.output_path;
+    o.results.probabilities_path = o.results.output_path;
     EMT_FAILS(EMC_ERR_USAGE, "named for the results and for", emc_annotate(&s, &o));
     o = good;
-    o.output_path = o.input_path;
+    o.results.output_path = o.input_path;
     EMT_FAILS(EMC_ERR_USAGE, "would overwrite", emc_annotate(&s, &o));
     assert_true(emc_file_exists(o.input_path));
     o = good;
@@ -231,9 +254,9 @@ static void formats_can_be_named(void **state)
     (void)state;
     o.input.limit = 2;
     EMT_FAILS(EMC_ERR_USAGE, "x.txt", emc_annotate(&s, &o));
-    o.output_format = "tsv";
+    o.results.output_format = "tsv";
     case_annotate(&o);
-    char *text = emt_read(o.output_path, NULL);
+    char *text = emt_read(o.results.output_path, NULL);
     assert_memory_equal(text, "cell_id\tlabel\t", 14);
     free(text);
 }
@@ -244,7 +267,7 @@ int main(void)
         cmocka_unit_test(a_bad_cell_costs_its_status),
         cmocka_unit_test(a_prompt_longer_than_the_context),
         cmocka_unit_test(a_model_of_nan),
-        cmocka_unit_test(an_interrupted_run_leaves_no_result),
+        cmocka_unit_test(an_interrupted_run_goes_on),
         cmocka_unit_test(a_full_disk_leaves_no_result),
         cmocka_unit_test(what_makes_no_sense_is_refused),
         cmocka_unit_test(formats_can_be_named),

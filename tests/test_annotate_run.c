@@ -121,10 +121,11 @@ static void answers_are_those_of_the_reference_library(void **state)
     for (size_t i = 0; i < EMC_COUNT(runs); i++) {
         emc_annotate_options o =
             case_options(emt_golden("annotate/cells.h5ad"), emt_temp("reference.tsv"));
-        o.probabilities_path = case_keep(emt_temp("matrix.tsv"));
+        o.results.probabilities_path = case_keep(emt_temp("matrix.tsv"));
         o.profile = runs[i].path ? case_keep(emt_golden(runs[i].path)) : NULL;
         case_annotate(&o);
-        char *table = emt_read(o.output_path, NULL), *matrix = emt_read(o.probabilities_path, NULL);
+        char *table = emt_read(o.results.output_path, NULL),
+             *matrix = emt_read(o.results.probabilities_path, NULL);
         check_results(table, expected_of(expected, runs[i].profile));
         check_probabilities(matrix, expected_of(expected, runs[i].profile), runs[i].temperature);
         free(table);
@@ -143,7 +144,7 @@ static void generated_text_is_the_reference_librarys(void **state)
     (void)state;
     o.profile = case_keep(emt_golden("annotate/plain.json"));
     case_annotate(&o);
-    char *text = emt_read(o.output_path, NULL), *cursor = text, *line;
+    char *text = emt_read(o.results.output_path, NULL), *cursor = text, *line;
     for (const cJSON *cell = expected_of(expected, "plain"); cell; cell = cell->next, n++) {
         cJSON *row;
         line = case_next_line(&cursor);
@@ -161,7 +162,7 @@ static void generated_text_is_the_reference_librarys(void **state)
     }
     assert_int_equal(n, N_CELLS);
     free(text);
-    o.probabilities_path = case_keep(emt_temp("none.csv"));
+    o.results.probabilities_path = case_keep(emt_temp("none.csv"));
     emc_annotate_summary *summary;
     EMT_FAILS(EMC_ERR_USAGE, "--probabilities: a generated answer has none",
               emc_annotate(&summary, &o));
@@ -269,15 +270,15 @@ static void a_cells_bytes_depend_on_the_cell_alone(void **state)
         emc_annotate_options o = case_options(in_order, emt_temp("base.tsv"));
         o.model.dtype = dtypes[d];
         case_annotate(&o);
-        const rows base = read_rows(o.output_path);
+        const rows base = read_rows(o.results.output_path);
         assert_int_equal(base.n, N_MIXED);
         for (size_t i = 0; i < EMC_COUNT(ways); i++) {
             o.input_path = ways[i].shuffled ? mixed : in_order;
-            o.output_path = case_keep(emt_temp("other.tsv"));
+            o.results.output_path = case_keep(emt_temp("other.tsv"));
             o.model.n_threads = ways[i].n_threads;
             o.max_num_batched_tokens = ways[i].batched;
             case_annotate(&o);
-            const rows other = read_rows(o.output_path);
+            const rows other = read_rows(o.results.output_path);
             assert_int_equal(other.n, N_MIXED);
             /* Rows come in the order of the input. */
             for (int k = 0; k < N_MIXED; k++) {
@@ -290,7 +291,7 @@ static void a_cells_bytes_depend_on_the_cell_alone(void **state)
         for (int i = 0; i < N_MIXED; i += 6) {
             o.input_path = case_keep(write_cells("alone.tsv", &i, 1));
             case_annotate(&o);
-            const rows alone = read_rows(o.output_path);
+            const rows alone = read_rows(o.results.output_path);
             assert_int_equal(alone.n, 1);
             assert_same_rows(&alone, &base);
             free(alone.text);
@@ -330,7 +331,7 @@ static void the_summary_counts(void **state)
     assert_int_equal(total, s->n_status[EMC_CELL_OK]);
     assert_true(s->gene_match == 1 && s->n_genes_renamed == 3);
     assert_string_equal(s->profile_name, "embryo");
-    assert_string_equal(s->output_path, o.output_path);
+    assert_string_equal(s->output_path, o.results.output_path);
     assert_non_null(strstr(s->input_description, "40 cells"));
     assert_non_null(strstr(s->model_description, "2 layers"));
     assert_true(s->mean_score > 0.3 && s->mean_score < 1);
@@ -351,10 +352,10 @@ static void thresholds_and_places_are_written(void **state)
 
     (void)state;
     o.unknown_below = 1;
-    o.top_k = 1;
+    o.results.top_k = 1;
     o.input.limit = 3;
     case_annotate(&o);
-    char *text = emt_read(o.output_path, NULL), *cursor = text;
+    char *text = emt_read(o.results.output_path, NULL), *cursor = text;
     assert_int_equal(case_split(case_next_line(&cursor), fields), 14);
     for (int i = 0; i < 3; i++) {
         assert_int_equal(case_split(case_next_line(&cursor), fields), 14);
@@ -369,7 +370,7 @@ static void thresholds_and_places_are_written(void **state)
     o.unknown_below = -1;
     o.margin_below = 1;
     case_annotate(&o);
-    text = emt_read(o.output_path, NULL);
+    text = emt_read(o.results.output_path, NULL);
     assert_non_null(strstr(text, "low_margin"));
     free(text);
 }
@@ -398,7 +399,7 @@ static void the_prefix_changes_no_answer(void **state)
     (void)state;
     o.no_prefix_caching = true;
     case_annotate(&o);
-    char *table = emt_read(o.output_path, NULL);
+    char *table = emt_read(o.results.output_path, NULL);
     check_results(table, expected_of(expected, "embryo"));
     free(table);
     cJSON_Delete(expected);

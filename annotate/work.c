@@ -1,0 +1,270 @@
+#include "annotate/work.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "annotate/progress.h"
+#include "annotate/shard.h"
+#include "base/size.h"
+#include "base/text.h"
+
+/* Shards that this process holds at once: one that is read, one in the engine, one half answered.
+ * Of small ones more, up to so many cells, for the engine is to stay full across their borders. */
+#define HELD_SHARDS 3
+#define HELD_CELLS  256
+
+#define ASK_EVERY 1.0 /* seconds between looks at what others have left */
+
+#define MAX_TOLD 5 /* failed cells; the results have them all */
+
+typedef struct {
+    emc_work *work;
+    emc_shard_writer *writer; /* of the shard whose cells come back */
+    double *probs;            /* [n_labels] of one cell */
+    float *kept_probs;        /* [n_labels], as a shard keeps them */
+    emc_text raw_text;        /* of one cell */
+    emc_progress_meter meter;
+    int64_t n_failed;
+    struct stat input; /* as it was opened */
+
+    /* Claims are taken by the thread that reads, and end on the one that gathers. */
+    pthread_mutex_t lock;
+    int64_t held_shards, held_cells;
+    bool changed; /* a claim of this process ended since the ledger was last asked */
+    double next_ask;
+} state;
+
+/* ---- what to read next ---- */
+
+static emc_status claim(state *s, emc_range *range, emc_range_outcome *outcome)
+{
+    emc_claim got;
+    emc_shard_head head;
+
+    *outcome = EMC_RANGE_WAIT;
+    if (s->held_shards >= HELD_SHARDS && s->held_cells >= HELD_CELLS)
+        return EMC_OK;
+    if (!s->changed && emc_seconds() < s->next_ask)
+        return EMC_OK;
+    EMC_TRY(emc_ledger_claim(s->work->ledger, &range->shard, &got));
+    if (got == EMC_CLAIM_FINISHED) {
+        *outcome = EMC_RANGE_END;
+    } else if (got == EMC_CLAIM_WAIT) {
+        s->changed = false;
+        s->next_ask = emc_seconds() + ASK_EVERY;
+    } else {
+        emc_plan_shard(s->work->plan, range->shard, &head);
+        range->first = head.first;
+        range->n = head.n_cells;
+        s->held_shards++;
+        s->held_cells += range->n;
+        *outcome = EMC_RANGE_GOT;
+    }
+    return EMC_OK;
+}
+
+static emc_status next_range(void *context, emc_range *range, emc_range_outcome *outcome)
+{
+    state *s = context;
+
+    pthread_mutex_lock(&s->lock);
+    const emc_status status = claim(s, range, outcome);
+    pthread_mutex_unlock(&s->lock);
+    return status;
+}
+
+static void let_go(state *s, const emc_range *range)
+{
+    pthread_mutex_lock(&s->lock);
+    s->held_shards--;
+    s->held_cells -= range->n;
+    s->changed = true;
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* ---- what came back ---- */
+
+static emc_status publish(state *s, const emc_range *range)
+{
+    const void *bytes;
+    size_t n_bytes;
+
+    EMC_TRY(emc_shard_writer_bytes(s->writer, &bytes, &n_bytes));
+    EMC_TRY(emc_ledger_publish(s->work->ledger, range->shard, bytes, n_bytes));
+    let_go(s, range);
+    emc_shard_writer_close(s->writer);
+    s->writer = NULL;
+    return EMC_OK;
+}
+
+/* A file that went away or was written to is not a bad shard: every other would fail, too. */
+static emc_status check_input(const state *s)
+{
+    const char *path = s->work->session->options->input_path;
+    struct stat now;
+
+    if (stat(path, &now) != 0)
+        return emc_fail(EMC_ERR_IO, "%s: gone while it was read (%s)", path, strerror(errno));
+    if (S_ISREG(s->input.st_mode) &&
+        (now.st_size != s->input.st_size || now.st_ino != s->input.st_ino ||
+         now.st_mtim.tv_sec != s->input.st_mtim.tv_sec ||
+         now.st_mtim.tv_nsec != s->input.st_mtim.tv_nsec))
+        return emc_fail(EMC_ERR_IO, "%s: changed while it was read", path);
+    return EMC_OK;
+}
+
+static emc_status give_up(state *s, const emc_item *item)
+{
+    emc_text line = {0};
+    bool parked;
+
+    emc_shard_writer_close(s->writer);
+    s->writer = NULL;
+    if (check_input(s) != EMC_OK)
+        return emc_fail_in(EMC_ERR_IO, "%s", item->message.bytes);
+    EMC_TRY(emc_ledger_fail(s->work->ledger, item->range.shard, item->message.bytes, &parked));
+    let_go(s, &item->range);
+    emc_status status = emc_text_addf(
+        &line, "shard %lld failed%s: %s", (long long)item->range.shard,
+        parked ? " for the last time, its cells have no results" : "", item->message.bytes);
+    if (status == EMC_OK)
+        emc_session_log(s->work->session, line.bytes);
+    emc_text_free(&line);
+    return status;
+}
+
+/* A C string: a model may write NUL, which no table holds. */
+static emc_status decode(state *s, const emc_item *item)
+{
+    emc_text_clear(&s->raw_text);
+    EMC_TRY(emc_tokenizer_decode(s->work->session->tokenizer, item->generated.ids,
+                                 item->generated.n, true, &s->raw_text));
+    for (size_t i = 0; i < s->raw_text.n; i++) {
+        if (s->raw_text.bytes[i] == '\0')
+            s->raw_text.bytes[i] = ' ';
+    }
+    return emc_text_add(&s->raw_text, "", 0);
+}
+
+static emc_status judge(state *s, const emc_item *item, emc_result_row *row)
+{
+    const emc_session *session = s->work->session;
+    const int n = emc_labels_count(session->labels);
+
+    if (item->status != EMC_CELL_OK) {
+        emc_verdict_not_asked(&row->verdict, item->status, item->reason);
+        return EMC_OK;
+    }
+    if (session->answer == EMC_ANSWER_GENERATE) {
+        EMC_TRY(decode(s, item));
+        row->raw_text = s->raw_text.n > 0 ? s->raw_text.bytes : "";
+        return emc_verdict_from_text(&row->verdict, session->labels, row->raw_text, s->raw_text.n,
+                                     item->ended);
+    }
+    emc_verdict_from_log_probs(&row->verdict, item->log_probs, n, &session->thresholds, s->probs);
+    if (s->work->plan->probabilities && row->verdict.status != EMC_CELL_FAILED) {
+        for (int i = 0; i < n; i++)
+            s->kept_probs[i] = (float)s->probs[i];
+        row->probs = s->kept_probs;
+    }
+    return EMC_OK;
+}
+
+static void tell_failure(state *s, const emc_item *item)
+{
+    if (item->status != EMC_CELL_FAILED || ++s->n_failed > MAX_TOLD || item->message.n == 0)
+        return;
+    emc_session_log(s->work->session, item->message.bytes);
+    if (s->n_failed == MAX_TOLD)
+        emc_session_log(s->work->session, "further cells that fail stand in the results only");
+}
+
+static void show_progress(state *s)
+{
+    const emc_annotate_options *o = s->work->session->options;
+    const emc_plan *plan = s->work->plan;
+    int64_t done = s->work->n_done_before + s->work->n_answered;
+    emc_progress progress;
+
+    /* Cells of a shard that was tried again, or that another finished first, came twice. */
+    if (done > plan->n_cells)
+        done = plan->n_cells;
+    if (!emc_progress_step(&s->meter, emc_seconds(), done, plan->n_cells, &progress))
+        return;
+    if (o->on_progress)
+        o->on_progress(o->context, &progress);
+    emc_ledger_report(s->work->ledger, s->work->n_answered, progress.cells_per_s);
+}
+
+static emc_status keep(state *s, const emc_item *item)
+{
+    emc_result_row row = {.row = item->row,
+                          .cell_id = item->cell_id.bytes,
+                          .n_genes = item->n_genes,
+                          .n_tokens = (int)item->prompt.ids.n};
+    emc_shard_head head;
+
+    if (!s->writer) {
+        emc_plan_shard(s->work->plan, item->range.shard, &head);
+        EMC_TRY(emc_shard_writer_open(&s->writer, &head));
+    }
+    EMC_TRY(judge(s, item, &row));
+    EMC_TRY(emc_shard_writer_add(s->writer, &row));
+    if (emc_shard_writer_n(s->writer) == item->range.n)
+        return publish(s, &item->range);
+    return EMC_OK;
+}
+
+static emc_status take_item(void *context, const emc_item *item)
+{
+    state *s = context;
+
+    if (item->broken)
+        return give_up(s, item);
+    EMC_TRY(keep(s, item));
+    tell_failure(s, item);
+    s->work->n_answered++;
+    if (item->status == EMC_CELL_OK) {
+        s->work->n_asked++;
+        s->work->n_prompt_tokens += (int64_t)item->prompt.ids.n;
+    }
+    show_progress(s);
+    return EMC_OK;
+}
+
+static emc_status open_state(state *s)
+{
+    const emc_session *session = s->work->session;
+    const char *path = session->options->input_path;
+    const size_t n = (size_t)emc_labels_count(session->labels);
+
+    EMC_TRY(emc_alloc(&s->probs, n, sizeof(*s->probs), "probabilities"));
+    EMC_TRY(emc_alloc(&s->kept_probs, n, sizeof(*s->kept_probs), "probabilities"));
+    if (stat(path, &s->input) != 0)
+        return emc_fail(EMC_ERR_IO, "%s: gone since it was opened (%s)", path, strerror(errno));
+    return EMC_OK;
+}
+
+emc_status emc_work_run(emc_work *work)
+{
+    state s = {.work = work, .changed = true};
+    emc_pipeline pipeline = emc_session_pipeline(work->session);
+
+    pipeline.next = next_range;
+    pipeline.each = take_item;
+    pipeline.context = &s;
+    pthread_mutex_init(&s.lock, NULL);
+    emc_status status = open_state(&s);
+    if (status == EMC_OK)
+        status = emc_pipeline_run(&pipeline);
+    emc_shard_writer_close(s.writer);
+    emc_text_free(&s.raw_text);
+    free(s.probs);
+    free(s.kept_probs);
+    pthread_mutex_destroy(&s.lock);
+    return status;
+}

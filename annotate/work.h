@@ -1,0 +1,35 @@
+#pragma once
+/* From claims to shards: the cells of a run's free shards through the model, each shard published
+ * when it is whole. */
+
+#include <stdint.h>
+
+#include "annotate/ledger.h"
+#include "annotate/plan.h"
+#include "annotate/session.h"
+#include "base/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct {
+    const emc_session *session; /* with its model */
+    const emc_plan *plan;
+    emc_ledger *ledger;
+    int64_t n_done_before; /* cells in shards that were finished; for the progress */
+
+    int64_t n_answered; /* out: cells that came back; those asked; tokens of their prompts */
+    int64_t n_asked, n_prompt_tokens;
+} emc_work;
+
+/*
+ * Returns when every shard is done or parked, by this process or another. What it claimed and did
+ * not publish stays claimed until the ledger closes. Errors as emc_pipeline_run and emc_ledger;
+ * EMC_ERR_IO, too, when the input is no longer the file that was opened.
+ */
+emc_status emc_work_run(emc_work *work);
+
+#ifdef __cplusplus
+}
+#endif
