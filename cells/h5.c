@@ -1,6 +1,7 @@
 /* Which calls of the HDF5 library does a reader need, and how is each checked? */
 #include "cells/h5.h"
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,8 +13,13 @@
 
 #define NAME_BYTES 256
 
+/* The switches are the whole process's, and not every HDF5 library may be called by two threads. An
+ * opener that fails closes what it opened, inside: hence recursive. */
+static pthread_mutex_t library_lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+
 void cells_h5_enter(cells_h5_guard *guard)
 {
+    pthread_mutex_lock(&library_lock);
     H5Eget_auto2(H5E_DEFAULT, &guard->print, &guard->print_data);
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     guard->has_plugins = H5PLget_loading_state(&guard->plugins) >= 0;
@@ -28,6 +34,7 @@ void cells_h5_leave(const cells_h5_guard *guard)
         H5PLset_loading_state(guard->plugins);
     H5Eclear2(H5E_DEFAULT);
     H5Eset_auto2(H5E_DEFAULT, guard->print, guard->print_data);
+    pthread_mutex_unlock(&library_lock);
 }
 
 emc_status cells_h5_fail(emc_status status, const char *path, hid_t at, const char *format, ...)

@@ -9,7 +9,8 @@
 #include "cells/source.h"
 
 /* The library's switches that are off while we read: error printing and plugin loading. Every call
- * from outside enters, and leaves before it returns, so a program's own HDF5 use is as it was. */
+ * from outside enters, and leaves before it returns, so a program's own HDF5 use is as it was. One
+ * thread at a time is inside; a thread may enter again. */
 typedef struct {
     H5E_auto2_t print;
     void *print_data;
@@ -128,8 +129,22 @@ typedef struct {
 emc_status cells_h5_genes(cells_file *file, const cells_h5_gene_frames *frames, const char *wanted);
 
 /* The values of one matrix: a group (CSR, CSC) or a dataset (dense). Fills file->ops, source and
- * the matrix line; takes over `object`. n_cells and n_genes must be what it holds. */
-emc_status cells_h5_matrix_open(cells_file *file, hid_t object, const char *name);
+ * all that is told of the matrix; takes over `object`, also on failure. n_cells and n_genes must be
+ * what it holds. A CSC matrix is read whole, and turned as the options say. */
+emc_status cells_h5_matrix_open(cells_file *file, hid_t object, const char *name,
+                                const emc_cells_options *options);
+
+/* A matrix compressed by cells in three datasets, whatever they are called: the values of cell i
+ * and their columns are entries indptr[i] .. indptr[i + 1] - 1. */
+typedef struct {
+    hid_t data, indices, indptr; /* taken over, also on failure */
+    int n_columns;               /* that the indices count; file->n_columns or n_genes */
+} cells_h5_rows;
+
+/* Fills file->ops, source, storage, dtype, filters and n_values; the names are the caller's.
+ * file->n_cells must be known. */
+emc_status cells_h5_rows_open(cells_file *file, const cells_h5_rows *rows,
+                              const emc_cells_options *options);
 
 /* The formats that live in HDF5, by what their root holds: fill the file from an open root. */
 emc_status cells_h5ad_open(cells_file *file, hid_t root, const emc_cells_options *options);
