@@ -17,7 +17,7 @@
 #define DEFAULT_BYTES ((size_t)64 << 20)
 
 /* Asked in this order; a new format is one more line. */
-static const cells_format *const formats[] = {&cells_format_hdf5, &cells_format_text};
+static const cells_format *const formats[] = {&cells_format_hdf5, &cells_format_zarr, &cells_format_text};
 
 struct emc_cells {
     cells_file file;

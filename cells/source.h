@@ -116,6 +116,7 @@ emc_negative cells_set_negative(emc_cells *cells, emc_negative negative);
 
 extern const cells_format cells_format_hdf5;
 extern const cells_format cells_format_text;
+extern const cells_format cells_format_zarr;
 
 /* A sparse matrix held whole, cells in rows; a source of its own. */
 typedef struct {
