@@ -28,6 +28,15 @@ if(EMCELL_SANITIZE)
       -fno-omit-frame-pointer>)
   target_link_options(emc_flags INTERFACE -fsanitize=address,undefined)
 endif()
+if(EMCELL_FUZZ)
+  if(NOT CMAKE_C_COMPILER_ID STREQUAL "Clang")
+    message(FATAL_ERROR "EMCELL_FUZZ needs clang: cmake --preset fuzz")
+  endif()
+  target_compile_options(emc_flags INTERFACE
+    $<$<COMPILE_LANGUAGE:C>:-O1 -fsanitize=fuzzer-no-link,address,undefined
+      -fno-sanitize-recover=all -fno-omit-frame-pointer>)
+  target_link_options(emc_flags INTERFACE -fsanitize=address,undefined)
+endif()
 
 # Public headers are included as "folder/header.h". Each folder gets an include directory of its
 # own that holds nothing but a link to that folder, so that a header is found only where the
