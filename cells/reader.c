@@ -17,7 +17,8 @@
 #define DEFAULT_BYTES ((size_t)64 << 20)
 
 /* Asked in this order; a new format is one more line. */
-static const cells_format *const formats[] = {&cells_format_hdf5, &cells_format_zarr, &cells_format_text};
+static const cells_format *const formats[] = {&cells_format_hdf5, &cells_format_zarr,
+                                              &cells_format_mtx, &cells_format_text};
 
 struct emc_cells {
     cells_file file;
@@ -35,6 +36,7 @@ struct emc_cells {
     cells_buffers block; /* of emc_cells_next */
 };
 
+/* The start of a file; *n_head is 0 for a folder. */
 static emc_status look_at(unsigned char head[512], size_t *n_head, const char *path)
 {
     struct stat st;
@@ -44,15 +46,14 @@ static emc_status look_at(unsigned char head[512], size_t *n_head, const char *p
     if (fd < 0)
         return emc_fail(errno == ENOENT || errno == ENOTDIR ? EMC_ERR_NOT_FOUND : EMC_ERR_IO,
                         "%s: %s", path, strerror(errno));
-    if (fstat(fd, &st) == 0 && !S_ISDIR(st.st_mode))
+    got = fstat(fd, &st);
+    if (got == 0 && !S_ISDIR(st.st_mode))
         got = read(fd, head, 512);
+    const int error = errno;
     close(fd);
-    if (S_ISDIR(st.st_mode))
-        return emc_fail(EMC_ERR_FORMAT, "%s: a folder; wanted a file (.h5ad, .csv, .tsv, .txt)",
-                        path);
     if (got < 0)
-        return emc_fail(EMC_ERR_IO, "%s: %s", path, strerror(errno));
-    if (got == 0)
+        return emc_fail(EMC_ERR_IO, "%s: %s", path, strerror(error));
+    if (got == 0 && !S_ISDIR(st.st_mode))
         return emc_fail(EMC_ERR_FORMAT, "%s: the file is empty", path);
     *n_head = (size_t)got;
     return EMC_OK;
@@ -217,12 +218,17 @@ emc_status cells_format_of(const cells_format **out, const char *path)
     for (size_t i = 0; i < EMC_COUNT(formats) && !*out; i++)
         if (formats[i]->matches(path, head, n_head))
             *out = formats[i];
-    if (!*out)
+    if (*out)
+        return EMC_OK;
+    if (n_head == 0)
         return emc_fail(EMC_ERR_FORMAT,
-                        "%s: unknown kind of file; wanted .h5ad, .csv, .tsv or .txt (the last "
-                        "three also with .gz)",
+                        "%s: a folder of an unknown kind; wanted a file, or a folder with "
+                        "matrix.mtx(.gz) and its names",
                         path);
-    return EMC_OK;
+    return emc_fail(EMC_ERR_FORMAT,
+                    "%s: unknown kind of file; wanted .h5ad, 10x .h5, .loom, .mtx, .csv, .tsv or "
+                    ".txt (the last four also with .gz)",
+                    path);
 }
 
 emc_negative cells_set_negative(emc_cells *cells, emc_negative negative)
@@ -344,6 +350,11 @@ const char *emc_cells_id(const emc_cells *cells, int64_t row)
 const char *emc_cells_obs(const emc_cells *cells, int64_t row, int column)
 {
     return cells_column_at(&cells->file.obs[column], (size_t)row);
+}
+
+bool emc_cells_obs_is_categorical(const emc_cells *cells, int column)
+{
+    return cells->file.obs[column].codes != NULL;
 }
 
 int64_t emc_cells_find(const emc_cells *cells, const char *cell_id)

@@ -115,6 +115,7 @@ emc_status cells_gene_table_apply(cells_file *file, const char *path);
 emc_negative cells_set_negative(emc_cells *cells, emc_negative negative);
 
 extern const cells_format cells_format_hdf5;
+extern const cells_format cells_format_mtx;
 extern const cells_format cells_format_text;
 extern const cells_format cells_format_zarr;
 

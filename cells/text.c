@@ -286,7 +286,9 @@ static bool text_matches(const char *path, const unsigned char *head, size_t n_h
     static const char *const endings[] = {".csv",    ".tsv",    ".txt",    ".tab",
                                           ".csv.gz", ".tsv.gz", ".txt.gz", ".tab.gz"};
 
-    (void)head, (void)n_head;
+    (void)head;
+    if (n_head == 0)
+        return false;
     for (size_t i = 0; i < EMC_COUNT(endings); i++)
         if (cells_path_ends(path, endings[i]))
             return true;
