@@ -61,8 +61,9 @@ emc_status emc_catalog_look_at(emc_catalog *catalog, int i);
  *
  * In place of 2 to 4, raw when it holds logarithms or normalised values and the same rows show more
  * genes there: X has often lost genes, or has them as zeros. Where raw shows more and cannot be
- * taken, the line says so. A matrix without a value above zero is taken when there is no other, and
- * a scaled one when there is no other and options->negative is EMC_NEGATIVE_PASS.
+ * taken, the line says so. Counts of which none is above one say little and are taken when there is
+ * nothing else, then a matrix without a value above zero, then a scaled one where options->negative
+ * is EMC_NEGATIVE_PASS.
  *
  * EMC_ERR_FORMAT: nothing of that kind; the message tells what each matrix holds. When none can be
  * read, the first one's failure.

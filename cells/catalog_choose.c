@@ -17,6 +17,12 @@ static bool has(const emc_catalog_matrix *m, emc_kind kind)
     return m && m->is_looked_at && m->status == EMC_OK && m->look.kind == kind;
 }
 
+/* Whether a gene was seen at all is no count to rank by. */
+static bool has_counts(const emc_catalog_matrix *m)
+{
+    return has(m, EMC_KIND_COUNTS) && m->look.max > 1;
+}
+
 /* Ranks within a cell are those of counts. */
 static bool is_monotone(const emc_catalog_matrix *m)
 {
@@ -74,7 +80,7 @@ static emc_status find_layer(int *found, const choice *c, bool called_counts, bo
         if (i == c->x_at || i == c->raw_at || is_called_counts(m) != called_counts)
             continue;
         EMC_TRY(emc_catalog_look_at(c->catalog, i));
-        if (has(m, EMC_KIND_COUNTS) ? want_counts : !want_counts && is_monotone(m))
+        if (has_counts(m) ? want_counts : !want_counts && is_monotone(m))
             *found = i;
     }
     return EMC_OK;
@@ -84,9 +90,9 @@ static emc_status find_layer(int *found, const choice *c, bool called_counts, bo
  */
 static emc_status take_rest(int *chosen, emc_text *why, const choice *c)
 {
-    const emc_kind kinds[2] = {EMC_KIND_EMPTY, EMC_KIND_SCALED};
+    const emc_kind kinds[3] = {EMC_KIND_COUNTS, EMC_KIND_EMPTY, EMC_KIND_SCALED};
 
-    for (int k = 0; k < (emc_catalog_takes_scaled(c->catalog) ? 2 : 1); k++)
+    for (int k = 0; k < (emc_catalog_takes_scaled(c->catalog) ? 3 : 2); k++)
         for (int i = 0; i < emc_catalog_n_matrices(c->catalog); i++)
             if (has(emc_catalog_get(c->catalog, i), kinds[k]))
                 return take(chosen, why, c, i, "");
@@ -136,12 +142,12 @@ static emc_status choose(int *chosen, emc_text *why, choice *c)
 
     if (c->raw)
         EMC_TRY(emc_catalog_look_at(c->catalog, c->raw_at));
-    if (has(c->raw, EMC_KIND_COUNTS))
+    if (has_counts(c->raw))
         return take(chosen, why, c, c->raw_at, "");
     if (c->x)
         EMC_TRY(emc_catalog_look_at(c->catalog, c->x_at));
     const bool raw_may = is_monotone(c->raw), raw_has_more = raw_may && shows_more(c->raw, c->x);
-    if (has(c->x, EMC_KIND_COUNTS) && !raw_has_more)
+    if (has_counts(c->x) && !raw_has_more)
         return take(chosen, why, c, c->x_at, "");
     EMC_TRY(find_layer(&layer, c, true, true));
     if (layer >= 0 && !(raw_may && shows_more(c->raw, emc_catalog_get(c->catalog, layer))))

@@ -140,6 +140,9 @@ int emc_cells_n_named(const emc_cells *cells);
 const char *emc_cells_id(const emc_cells *cells, int64_t row);
 const char *emc_cells_obs(const emc_cells *cells, int64_t row, int column);
 
+/* Whether the file stores that column as categories. */
+bool emc_cells_obs_is_categorical(const emc_cells *cells, int column);
+
 /* The row of a cell, or -1. Walks all names. */
 int64_t emc_cells_find(const emc_cells *cells, const char *cell_id);
 

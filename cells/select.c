@@ -86,8 +86,10 @@ static bool passes(void *context, int64_t row)
 {
     const filter_work *w = context;
     const char *value = emc_cells_obs(w->cells, row, w->column);
+    /* How a missing number comes. */
+    if (value && strcmp(value, "nan") == 0 && strcmp(w->filter->value, "nan") != 0)
+        value = NULL;
     const bool equals = value && strcmp(value, w->filter->value) == 0;
-
     return equals == w->filter->is_equal;
 }
 
