@@ -54,6 +54,7 @@ int main(int argc, char **argv)
 {
     fill_closed_streams();
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is a write error like any other */
+    signal(SIGXFSZ, SIG_IGN); /* and so is a file size limit */
     if (argc < 2) {
         print_help(stderr);
         return 2;

@@ -36,14 +36,16 @@ check() {
     checks=$((checks + 1))
     "$@" || fail "$*"
 }
-annotate() { "$emcell" annotate --quiet --input "$cells" --model "$model" --limit 24 "$@"; }
+annotate() {
+    "$emcell" annotate --quiet --force --input "$cells" --model "$model" --limit 24 "$@"
+}
 
 # Help and usage.
 expect 2 'usage: emcell COMMAND' "$emcell"
 expect 0 'usage: emcell COMMAND' "$emcell" --help
 expect 0 '^emcell [0-9]+\.[0-9]+\.[0-9]+$' "$emcell" --version
 expect_line 2 'no command "anotate"' "$emcell" anotate
-for command in annotate bench prompt profile tokenize doctor; do
+for command in annotate merge bench prompt profile tokenize doctor; do
     expect 0 "usage: emcell $command" "$emcell" "$command" --help
     check test ! -s err.txt
     expect_line 2 'unknown option --no-such-thing' "$emcell" "$command" --no-such-thing
@@ -149,28 +151,39 @@ check cmp -s two.csv o.csv
 
 # A config file; the command line comes over it.
 printf '# settings\nlimit = 5\nthreads = 1\nquiet = true\n' >emcell.conf
-expect 0 '' "$emcell" annotate --config emcell.conf --input "$cells" --model "$model" --output c.csv
+expect 0 '' "$emcell" annotate --force --config emcell.conf --input "$cells" --model "$model" --output c.csv
 check test "$(wc -l <c.csv)" = 6
-expect 0 '' "$emcell" annotate --config emcell.conf --limit 3 --input "$cells" --model "$model" --output c.csv
+expect 0 '' "$emcell" annotate --force --config emcell.conf --limit 3 --input "$cells" --model "$model" --output c.csv
 check test "$(wc -l <c.csv)" = 4
 printf 'threads = 1\nlimit = five\n' >wrong.conf
 expect_line 2 'wrong\.conf: line 2: --limit: "five"' "$emcell" annotate --config wrong.conf
 printf 'limt = 5\n' >wrong.conf
 expect_line 2 'wrong\.conf: line 1' "$emcell" annotate --config wrong.conf
 
-# Ctrl-C leaves no result. (The loop waits for the model to be in use.)
-rm -f o.csv
-"$emcell" annotate --input "$cells" --model "$model" --output o.csv --threads 1 \
-    --max-num-batched-tokens 128 --log-format json >/dev/null 2>log.txt &
-pid=$!
-for _ in $(seq 100); do
-    ls o.csv*.partial >/dev/null 2>&1 && break
-    sleep 0.02
-done
-kill -INT $pid
-wait $pid
-check test $? = 130
-check sh -c '! ls | grep -qE "^o\.csv"'
+# A run has a folder; faults_test.sh has the rest.
+expect 0 'run folder: run\.csv\.run$' "$emcell" annotate --input "$cells" --model "$model" --limit 24 \
+    --output run.csv
+check cmp -s run.csv o.csv
+check test -s run.csv.run/run.json
+expect_line 73 'run\.csv\.run: a run is there: --resume goes on with it, --force begins anew' \
+    "$emcell" annotate -q --input "$cells" --model "$model" --limit 24 --output run.csv
+expect_line 2 'give one of them' annotate --resume --output run.csv
+expect_line 73 'nowhere/run: no such folder' annotate --output n.csv --run-dir nowhere/run
+mkdir notes
+echo mine >notes/diary.txt
+expect_line 73 'notes: holds other things than a run' annotate --output n.csv --run-dir notes
+check test -s notes/diary.txt
+expect_line 2 'a run folder is missing' "$emcell" merge
+expect_line 66 'notes: no run folder' "$emcell" merge notes --output n.csv
+expect_line 66 'nowhere' "$emcell" merge nowhere --output n.csv
+expect 0 '^24 cells of 1 of 1 shards$' "$emcell" merge run.csv.run --output merged.csv
+check cmp -s merged.csv o.csv
+"$emcell" merge -q run.csv.run >merged.csv 2>err.txt
+check cmp -s merged.csv o.csv
+check test ! -s err.txt
+expect 0 '' "$emcell" merge -q run.csv.run --output merged.jsonl
+check cmp -s merged.jsonl o.jsonl
+expect_line 2 'probabilit' "$emcell" merge -q run.csv.run --output merged.csv --probabilities p2.csv
 
 # Errors keep to the log's format.
 expect_line 66 '^\{"event": "error", .*none\.h5ad' "$emcell" annotate -q --log-format json \

@@ -34,7 +34,7 @@ check() {
 }
 annotate() {
     "$emcell" annotate --input "$cells" --model "$model" --n-genes 40 --max-num-batched-tokens 256 \
-        --limit 3 "$@"
+        --limit 3 --force "$@"
 }
 
 # What there is.
@@ -85,29 +85,40 @@ unset EMT_VG_MEMORY
 expect 69 'gpu-memory-utilization' annotate --device cuda --gpu-memory-utilization 0.0001 --output o.csv
 check sh -c '! ls o.csv* 2>/dev/null'
 
-# The GPU is lost in the middle: what was finished stays. Launches are counted on a whole run, one
-# cell a step.
+# A run that began on a GPU goes on with what was chosen for it, and on no other kind of device.
+expect 0 '' annotate --quiet --device cuda --output again.csv --shard-cells 2
+rm again.csv.run/done/000001.shard cache/emcell/cuda-products.json
+resume() {
+    "$emcell" annotate --input "$cells" --model "$model" --n-genes 40 --max-num-batched-tokens 256 \
+        --limit 3 --output again.csv --resume "$@"
+}
+expect 78 'device was cuda, is cpu' resume --quiet --device cpu
+expect 0 '^2 of 3 cells are done already' resume --device cuda
+check cmp -s again.csv cuda.csv
+
+# The GPU is lost in the middle: shards that were finished stay. Launches are counted on a whole
+# run, one cell a step.
 lost() {
     env EMT_VG_LOST_AFTER="$1" "$emcell" annotate --input "$cells" --model "$model" --n-genes 40 \
-        --max-num-batched-tokens 128 --limit 8 --device cuda --output "$2"
+        --max-num-batched-tokens 128 --limit 8 --shard-cells 1 --device cuda --output "$2" "${@:3}"
 }
 lost 100000000 whole.csv >/dev/null 2>&1
 check test "$(wc -l <whole.csv)" = 9
-low=0 high=1200 found=0
-for _ in $(seq 10); do
+low=0 high=1600 found=0
+for _ in $(seq 12); do
     middle=$(((low + high) / 2))
-    rm -f lost.csv*
-    lost $middle lost.csv >out.txt 2>err.txt
+    lost $middle lost.csv --force >out.txt 2>err.txt
     code=$?
     if [ $code = 75 ]; then found=1; break; fi
     if [ $code = 0 ]; then high=$middle; else low=$middle; fi
+    rm -f lost.csv
 done
 check test $found = 1
-check grep -qE 'the first [1-7] of 8 cells are in lost\.csv\.incomplete$' err.txt
+check grep -qE '; [1-7] of 8 shards are done in lost\.csv\.run: the same command with --resume goes on$' \
+    err.txt
 check test ! -e lost.csv
-rows=$(wc -l <lost.csv.incomplete)
-check test "$rows" -gt 1
-check cmp -s <(head -n "$rows" whole.csv) lost.csv.incomplete
+expect 0 '[1-7] of 8 cells are done already' lost 100000000 lost.csv --resume
+check cmp -s whole.csv lost.csv
 
 # The bench.
 bench() {
