@@ -10,3 +10,5 @@ endforeach()
 # Results in every form; what the oracles read.
 add_executable(write_results write_results.c results_case.c)
 target_link_libraries(write_results PRIVATE emc_annotate emc_base emc_flags)
+emt_add_test(NAME test_annotate_ledger SOURCES test_annotate_ledger.c ledger_case.c
+  LINKS emc_annotate)
