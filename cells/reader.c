@@ -357,11 +357,6 @@ bool emc_cells_obs_is_categorical(const emc_cells *cells, int column)
     return cells->file.obs[column].codes != NULL;
 }
 
-bool emc_cells_obs_is_categorical(const emc_cells *cells, int column)
-{
-    return cells->file.obs[column].codes != NULL;
-}
-
 int64_t emc_cells_find(const emc_cells *cells, const char *cell_id)
 {
     for (int64_t row = 0; row < cells->file.n_cells; row++)
