@@ -195,7 +195,7 @@ static emc_status decode_blosc(piece *p)
 #ifdef EMCELL_HAVE_LZF
 static emc_status decode_lzf(piece *p)
 {
-    if (p->n_from > UINT_MAX || p->n_from == 0)
+    if (p->n_from > UINT_MAX)
         return damaged(p);
     const unsigned room = p->capacity < UINT_MAX ? (unsigned)p->capacity : UINT_MAX;
     p->n_to = lzf_decompress(p->from, (unsigned)p->n_from, p->to, room);
@@ -305,6 +305,8 @@ emc_status cells_codec_decode(cells_codec codec, void *to, size_t capacity, size
                         "%s: packed with %s, which this build of emcell cannot read (the library "
                         "was not there when it was built); write the file with gzip instead",
                         where, p.name);
+    if (n_from == 0 && codec != CELLS_CODEC_NONE)
+        return damaged(&p);
     EMC_TRY(decoders[codec](&p));
     *n_to = p.n_to;
     return EMC_OK;
