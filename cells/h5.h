@@ -96,6 +96,10 @@ void cells_h5_values_close(cells_h5_values *from);
 /* How many there are; EMC_ERR_FORMAT when not n (n < 0: any number). */
 emc_status cells_h5_values_count(hsize_t *length, const cells_h5_values *from, int64_t n);
 
+/* Entries start .. start + n - 1 of text. */
+emc_status cells_h5_values_strings(cells_strings *out, const cells_h5_values *from, hsize_t start,
+                                   hsize_t n);
+
 /* Strings as they are; numbers and booleans as pandas prints them. */
 emc_status cells_h5_values_text(cells_strings *out, size_t *n_out, const cells_h5_values *from,
                                 int64_t n);
@@ -110,6 +114,12 @@ emc_status cells_h5_column(cells_column *out, hid_t frame, const char *name, int
 
 /* obs or var: a group with one object a column, or (before anndata 0.7) one compound dataset. */
 emc_status cells_h5_frame_index(cells_column *out, char **name, hid_t frame, const char *path);
+/* The name of its index, owned by the caller, free(). */
+emc_status cells_h5_frame_index_name(char **name, hid_t frame, const char *path);
+
+/* The names of cells: a column of a frame or a dataset of a group. Fills file->n_cells, and ids
+ * (read when asked for) where that can be, else cell_ids. */
+emc_status cells_h5_ids_open(cells_file *file, hid_t frame, const char *name);
 emc_status cells_h5_frame_columns(cells_strings *names, hid_t frame, const char *path);
 bool cells_h5_frame_has(hid_t frame, const char *name);
 

@@ -246,7 +246,7 @@ emc_status cells_h5_column(cells_column *out, hid_t frame, const char *name, int
     return status;
 }
 
-emc_status cells_h5_frame_index(cells_column *out, char **name, hid_t frame, const char *path)
+emc_status cells_h5_frame_index_name(char **name, hid_t frame, const char *path)
 {
     *name = NULL;
     if (is_compound(frame)) {
@@ -258,6 +258,12 @@ emc_status cells_h5_frame_index(cells_column *out, char **name, hid_t frame, con
     }
     if (!*name)
         return cells_h5_fail(EMC_ERR_FORMAT, path, frame, "neither a group nor a compound dataset");
+    return EMC_OK;
+}
+
+emc_status cells_h5_frame_index(cells_column *out, char **name, hid_t frame, const char *path)
+{
+    EMC_TRY(cells_h5_frame_index_name(name, frame, path));
     return cells_h5_column(out, frame, *name, -1, path);
 }
 

@@ -43,8 +43,7 @@ static size_t element_bytes(hid_t dataset)
     return n ? n : 8;
 }
 
-/* Lets the cache hold a chunk that two blocks share, or for a dense matrix one band of chunks. */
-static emc_status set_cache(hid_t *dataset, int n_dims, hsize_t n_columns, const char *path)
+emc_status h5_set_chunk_cache(hid_t *dataset, int n_dims, hsize_t n_columns, const char *path)
 {
     hsize_t chunk[2];
     size_t bytes = element_bytes(*dataset);
@@ -115,7 +114,7 @@ static emc_status open_dense(h5_matrix *matrix, cells_file *file, hid_t object)
                              (long long)file->n_cells, matrix->n_genes);
     cells_h5_chunk(chunk, 2, object);
     matrix->chunk_rows = chunk[0] ? chunk[0] : 1;
-    EMC_TRY(set_cache(&matrix->dense, 2, dims[1], file->path));
+    EMC_TRY(h5_set_chunk_cache(&matrix->dense, 2, dims[1], file->path));
     file->ops = &h5_dense_ops;
     file->source = matrix;
     return h5_describe(file, matrix->dense, "dense", (int64_t)n_values);
@@ -177,7 +176,7 @@ static emc_status take_parts(h5_matrix *matrix, hid_t parts[3], int64_t n_major,
         return cells_h5_fail(EMC_ERR_FORMAT, path, *data,
                              "data must be numbers, indices and indptr integers");
     for (int i = 0; i < 3; i++)
-        EMC_TRY(set_cache(&parts[i], 1, 0, path));
+        EMC_TRY(h5_set_chunk_cache(&parts[i], 1, 0, path));
     const hid_t taken[3] = {*data, *indices, *indptr};
     *data = -1;
     EMC_TRY(h5_array_open(&matrix->data, taken[0], false, path));

@@ -25,6 +25,10 @@ void h5_matrix_close(void *source);
 extern const cells_source_ops h5_csr_ops;
 extern const cells_source_ops h5_dense_ops;
 
+/* Lets the library's cache hold a chunk that two reads share, or for a dense matrix one band of
+ * chunks. */
+emc_status h5_set_chunk_cache(hid_t *dataset, int n_dims, hsize_t n_columns, const char *path);
+
 /* The rows of a CSC matrix: reads all of it. `name` is the matrix's, for what is logged. */
 emc_status h5_csc_turn(cells_turn **out, h5_matrix *matrix, const char *name,
                        const emc_cells_options *options);

@@ -107,7 +107,8 @@ static emc_status add_fixed(cells_strings *out, const cells_h5_values *from, hid
     return EMC_OK;
 }
 
-static emc_status add_strings(cells_strings *out, const cells_h5_values *from, hsize_t n)
+emc_status cells_h5_values_strings(cells_strings *out, const cells_h5_values *from, hsize_t first,
+                                   hsize_t n)
 {
     const bool variable = H5Tis_variable_str(from->type) > 0;
     const size_t size = variable ? sizeof(char *) : H5Tget_size(from->type);
@@ -124,8 +125,8 @@ static emc_status add_strings(cells_strings *out, const cells_h5_values *from, h
         status = emc_alloc(&band, (size_t)(n < step ? n : step), size, "a band of strings");
     for (hsize_t start = 0; status == EMC_OK && start < n; start += step) {
         const hsize_t count = n - start < step ? n - start : step;
-        status = variable ? add_variable(out, from, memory, start, count, band)
-                          : add_fixed(out, from, memory, start, count, band);
+        status = variable ? add_variable(out, from, memory, first + start, count, band)
+                          : add_fixed(out, from, memory, first + start, count, band);
     }
     free(band);
     if (memory >= 0)
@@ -210,7 +211,7 @@ emc_status cells_h5_values_text(cells_strings *out, size_t *n_out, const cells_h
     EMC_TRY(cells_h5_values_count(&length, from, n));
     *n_out = (size_t)length;
     if (class == H5T_STRING)
-        return add_strings(out, from, length);
+        return cells_h5_values_strings(out, from, 0, length);
     if (class == H5T_INTEGER || class == H5T_FLOAT || class == H5T_ENUM)
         return add_numbers(out, from, length);
     return cells_h5_fail(EMC_ERR_FORMAT, from->path, from->dataset, "neither text nor numbers");

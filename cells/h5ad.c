@@ -134,8 +134,9 @@ static emc_status read_obs(cells_file *file, hid_t root, const emc_cells_options
     hid_t obs;
 
     EMC_TRY(cells_h5_open(&obs, root, "obs", file->path));
-    status = cells_h5_frame_index(&file->cell_ids, &index, obs, file->path);
-    file->n_cells = (int64_t)file->cell_ids.n;
+    status = cells_h5_frame_index_name(&index, obs, file->path);
+    if (status == EMC_OK)
+        status = cells_h5_ids_open(file, obs, index);
     for (int i = 0; status == EMC_OK && i < options->n_obs_columns; i++) {
         const char *name = options->obs_columns[i];
         if (!cells_h5_frame_has(obs, name)) {

@@ -73,69 +73,6 @@ static emc_status borrow_names(const char ***out, const cells_column *names, con
     return EMC_OK;
 }
 
-typedef struct {
-    uint64_t hash;
-    int32_t row;
-} hashed_row;
-
-static int compare_hashed(const void *a, const void *b)
-{
-    const hashed_row *x = a, *y = b;
-
-    if (x->hash != y->hash)
-        return x->hash < y->hash ? -1 : 1;
-    return (x->row > y->row) - (x->row < y->row);
-}
-
-/* FNV-1a, 64 bits. */
-static uint64_t hash_of(const char *text)
-{
-    uint64_t h = 14695981039346656037u;
-
-    for (; *text; text++)
-        h = (h ^ (unsigned char)*text) * 1099511628211u;
-    return h;
-}
-
-/* Names are there and differ. Sorting their hashes takes a third of the memory of a map, which
- * counts at millions of cells, and all of it is given back. */
-static emc_status check_cell_ids(const emc_cells *cells)
-{
-    const size_t n = cells->file.cell_ids.n;
-    emc_status status;
-    hashed_row *rows = NULL;
-    int32_t first = -1, second = INT32_MAX;
-
-    status = emc_alloc(&rows, n, sizeof *rows, "names of cells");
-    for (size_t i = 0; status == EMC_OK && i < n; i++) {
-        const char *id = emc_cells_id(cells, (int64_t)i);
-        if (!id || !*id)
-            status = emc_fail(EMC_ERR_FORMAT, "%s: cell %zu has no name", cells->path, i + 1);
-        else
-            rows[i] = (hashed_row){hash_of(id), (int32_t)i};
-    }
-    if (status == EMC_OK)
-        qsort(rows, n, sizeof *rows, compare_hashed);
-    for (size_t i = 1; status == EMC_OK && i < n; i++) {
-        for (size_t j = i; j-- > 0 && rows[j].hash == rows[i].hash;) {
-            if (strcmp(emc_cells_id(cells, rows[j].row), emc_cells_id(cells, rows[i].row)) != 0)
-                continue;
-            if (rows[i].row < second) {
-                first = rows[j].row;
-                second = rows[i].row;
-            }
-            break;
-        }
-    }
-    if (first >= 0)
-        status = emc_fail(EMC_ERR_FORMAT,
-                          "%s: two cells are called \"%s\" (%d and %d); make the names unique, "
-                          "with adata.obs_names_make_unique() for example",
-                          cells->path, emc_cells_id(cells, first), first + 1, second + 1);
-    free(rows);
-    return status;
-}
-
 /* Finds genes of one name and folds them into the first, or refuses them. */
 static emc_status fold_genes(emc_cells *cells, emc_duplicates rule, int *n_folded)
 {
@@ -182,7 +119,7 @@ static emc_status check_names(emc_cells *cells, const emc_cells_options *options
         return emc_fail(EMC_ERR_FORMAT, "%s: it has no cells", cells->path);
     if (file->n_genes == 0)
         return emc_fail(EMC_ERR_FORMAT, "%s: it has no genes", cells->path);
-    EMC_TRY(check_cell_ids(cells));
+    EMC_TRY(cells_ids_check(file));
     EMC_TRY(borrow_names(&cells->gene_names, &file->gene_names, "gene", cells->path));
     if (file->gene_ids.n)
         EMC_TRY(borrow_names(&cells->gene_ids, &file->gene_ids, "gene id", cells->path));
@@ -295,6 +232,7 @@ void emc_cells_close(emc_cells *cells)
     if (file->ops && file->source)
         file->ops->close(file->source);
     cells_column_free(&file->cell_ids);
+    cells_ids_free(file);
     cells_column_free(&file->gene_names);
     cells_column_free(&file->gene_ids);
     for (int i = 0; file->obs && i < cells->n_obs; i++)
@@ -344,7 +282,8 @@ int emc_cells_n_named(const emc_cells *cells)
 
 const char *emc_cells_id(const emc_cells *cells, int64_t row)
 {
-    return cells_column_at(&cells->file.cell_ids, (size_t)row);
+    /* What is kept of the names read last is no part of what a reader is. */
+    return cells_ids_at((cells_file *)(uintptr_t)&cells->file, row);
 }
 
 const char *emc_cells_obs(const emc_cells *cells, int64_t row, int column)
@@ -408,6 +347,13 @@ emc_status emc_cells_seek(emc_cells *cells, int64_t row)
 static emc_status refuse_negative(const emc_cells *cells, const cells_rows *block, int64_t first,
                                   int n)
 {
+    int64_t n_negative = 0;
+
+    /* All of them first, which is quick; which one is asked only when it matters. */
+    for (int64_t k = 0; k < block->indptr[n]; k++)
+        n_negative += block->values[k] < 0;
+    if (n_negative == 0)
+        return EMC_OK;
     for (int i = 0; i < n; i++)
         for (int64_t k = block->indptr[i]; k < block->indptr[i + 1]; k++)
             if (block->values[k] < 0)
@@ -426,12 +372,11 @@ static emc_status fill_names(emc_cells *cells, cells_buffers *into, int64_t firs
 {
     EMC_TRY(emc_grow(&into->ids, (size_t)n, sizeof *into->ids, "a block"));
     EMC_TRY(emc_grow(&into->obs, (size_t)n * (size_t)cells->n_obs, sizeof *into->obs, "a block"));
-    for (int i = 0; i < n; i++) {
-        into->ids[i] = emc_cells_id(cells, first + i);
+    EMC_TRY(cells_ids_read(&cells->file, first, n, &into->names, into->ids));
+    for (int i = 0; i < n; i++)
         for (int c = 0; c < cells->n_obs; c++)
             into->obs[(size_t)i * (size_t)cells->n_obs + (size_t)c] =
                 emc_cells_obs(cells, first + i, c);
-    }
     return EMC_OK;
 }
 

@@ -101,9 +101,10 @@ typedef struct {
 /*
  * Opens a file, reads its names and checks its frame. options may be NULL.
  *
- * Memory: the names of cells and genes, the wished columns of obs, 16 bytes a cell; then one block.
- * A CSC matrix and a text table are held whole as a sparse matrix, 12 bytes a value that is not
- * zero; more than 2^28 of those are refused with the conversion that helps.
+ * Memory: the names of genes, the wished columns of obs, one block; while it opens up to 64 MiB to
+ * find names of cells that come twice. Names of cells are held where they are no plain text in
+ * HDF5. A matrix that is not stored by cells is turned within turn_bytes, or through a file in
+ * scratch_dir; a text table with genes in rows likewise.
  *
  * EMC_ERR_NOT_FOUND: no such file. EMC_ERR_IO: it cannot be read. EMC_ERR_USAGE: an option names a
  * layer or column that is not there (the message lists what is). EMC_ERR_FORMAT: the file is not
@@ -136,7 +137,8 @@ const char *const *emc_cells_gene_ids(const emc_cells *cells);
  */
 int emc_cells_n_named(const emc_cells *cells);
 
-/* The id of a cell, 0 <= row < n_cells; its value in a column of the options, NULL if missing. */
+/* The id of a cell, 0 <= row < n_cells, good until the next call ("" when the file has failed since
+ * it was opened); its value in a column of the options, NULL if missing. */
 const char *emc_cells_id(const emc_cells *cells, int64_t row);
 const char *emc_cells_obs(const emc_cells *cells, int64_t row, int column);
 

@@ -79,6 +79,7 @@ void cells_rows_free(cells_rows *rows)
 void cells_buffers_free(cells_buffers *buffers)
 {
     cells_rows_free(&buffers->rows);
+    cells_strings_free(&buffers->names);
     free(buffers->ids);
     free(buffers->obs);
     *buffers = (cells_buffers){0};

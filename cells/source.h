@@ -46,6 +46,7 @@ void cells_rows_free(cells_rows *rows);
 /* What the lists of a block live in. Zero-initialise. */
 typedef struct {
     cells_rows rows;
+    cells_strings names; /* that ids point to, where they are read by windows */
     const char **ids;
     const char **obs;
 } cells_buffers;
@@ -66,6 +67,14 @@ typedef struct {
     void (*close)(void *source);
 } cells_source_ops;
 
+/* Names of cells that are read when they are asked for. Zero: they are held. */
+typedef struct {
+    /* Adds n names to `out`. */
+    emc_status (*read)(void *from, int64_t first, int64_t n, cells_strings *out);
+    void (*close)(void *from);
+    void *from;
+} cells_id_source;
+
 /* What an opener fills. Everything in it is freed by the iterator, also when the opener fails. */
 typedef struct {
     const char *path;
@@ -74,7 +83,10 @@ typedef struct {
     int n_genes;
     int n_columns;           /* of the matrix as it is stored; 0: n_genes */
     int32_t *gene_of_column; /* [n_columns], -1: dropped; NULL: a column a gene */
-    cells_column cell_ids;
+    cells_column cell_ids;   /* held; empty when `ids` reads them */
+    cells_id_source ids;
+    cells_strings id_window; /* of names read last; id_first is the row of the first */
+    int64_t id_first;
     cells_column gene_names;
     cells_column gene_ids; /* n = 0 when the names are the index */
     cells_column *obs;     /* [options->n_obs_columns], allocated by the iterator */
@@ -132,6 +144,17 @@ typedef struct {
 
 extern const cells_source_ops cells_memory_ops;
 void cells_memory_close(void *memory);
+
+/* The names of n rows, into ids; `names` holds them where they are read. */
+emc_status cells_ids_read(const cells_file *file, int64_t first, int64_t n, cells_strings *names,
+                          const char **ids);
+
+/* One name, good until the next call; "" when it cannot be read any more. NULL where missing. */
+const char *cells_ids_at(cells_file *file, int64_t row);
+
+/* EMC_ERR_FORMAT: a cell has no name, or two have the same. */
+emc_status cells_ids_check(cells_file *file);
+void cells_ids_free(cells_file *file);
 
 /* True when path ends in `ending`, letters of either case. */
 bool cells_path_ends(const char *path, const char *ending);
