@@ -10,5 +10,7 @@ endforeach()
 # Results in every form; what the oracles read.
 add_executable(write_results write_results.c results_case.c)
 target_link_libraries(write_results PRIVATE emc_annotate emc_base emc_flags)
-emt_add_test(NAME test_annotate_ledger SOURCES test_annotate_ledger.c ledger_case.c
-  LINKS emc_annotate)
+foreach(subject ledger ledger_folder ledger_race)
+  emt_add_test(NAME test_annotate_${subject} SOURCES test_annotate_${subject}.c ledger_case.c
+    LINKS emc_annotate)
+endforeach()

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "annotate/ledger_parts.h"
+
 const char *make_run(const char *name)
 {
     static char paths[4][1024];
@@ -130,4 +132,47 @@ void edit_claim(const char *path, const char *member, const char *value)
     free(edited);
     cJSON_Delete(json);
     free(text);
+}
+
+emc_ledger_options silent(fake_clock *clock)
+{
+    return (emc_ledger_options){
+        .heartbeat_s = 3600, .lease_s = 90, .now_s = fake_now, .context = clock};
+}
+
+void expect_content(const char *run, int64_t shard)
+{
+    size_t n, n_got;
+    char *path, *bytes = shard_bytes(shard, &n);
+
+    EMT_OK(emc_ledger_done_path(&path, run, shard));
+    char *got = emt_read(path, &n_got);
+    assert_int_equal(n_got, n);
+    assert_memory_equal(got, bytes, n);
+    free(got);
+    free(path);
+    free(bytes);
+}
+
+pid_t leave_claims(const char *run, int64_t n_shards, int n_claims, const char *job)
+{
+    const pid_t pid = fork();
+
+    if (pid == 0) {
+        const emc_ledger_options options = {.job = job};
+        emc_ledger *ledger;
+        int64_t shard;
+        emc_claim outcome;
+        char name[LEDGER_NAME];
+        if (emc_ledger_open(&ledger, run, n_shards, &options) != EMC_OK)
+            _exit(1);
+        for (int i = 0; i < n_claims; i++)
+            if (emc_ledger_claim(ledger, &shard, &outcome) != EMC_OK || outcome != EMC_CLAIM_GOT)
+                _exit(2);
+        snprintf(name, sizeof name, "000000.%s.tmp", ledger->me.name);
+        put_text(in_run(run, "done", name), "half a shard");
+        _exit(0);
+    }
+    assert_true(pid > 0);
+    return pid;
 }

@@ -3,6 +3,8 @@
 
 #include "emt.h"
 
+#include <sys/types.h>
+
 #include "annotate/ledger.h"
 
 /* A new, empty run folder. Static storage, good for the next four. */
@@ -31,6 +33,15 @@ typedef struct {
     double now;
 } fake_clock;
 double fake_now(void *context);
+
+/* Of a heart that beats once an hour, so not in a test; with a lease of 90 s of that clock. */
+emc_ledger_options silent(fake_clock *clock);
+
+/* The shard's file has the bytes that it should. */
+void expect_content(const char *run, int64_t shard);
+
+/* Starts a process that ends without a word, with so many claims and half a file. */
+pid_t leave_claims(const char *run, int64_t n_shards, int n_claims, const char *job);
 
 /* What a claim file holds, with one member another: value is JSON. */
 void edit_claim(const char *path, const char *member, const char *value);

@@ -14,13 +14,6 @@
 
 #include "annotate/ledger_parts.h"
 
-/* A heart that beats once an hour does not beat in a test. */
-static emc_ledger_options silent(fake_clock *clock)
-{
-    return (emc_ledger_options){
-        .heartbeat_s = 3600, .lease_s = 90, .now_s = fake_now, .context = clock};
-}
-
 static void test_order(void **state)
 {
     (void)state;
@@ -60,20 +53,6 @@ static void test_order(void **state)
     expect_outcome(a, EMC_CLAIM_FINISHED);
     emc_ledger_close(a);
     emc_ledger_close(NULL);
-}
-
-static void expect_content(const char *run, int64_t shard)
-{
-    size_t n, n_got;
-    char *path, *bytes = shard_bytes(shard, &n);
-
-    EMT_OK(emc_ledger_done_path(&path, run, shard));
-    char *got = emt_read(path, &n_got);
-    assert_int_equal(n_got, n);
-    assert_memory_equal(got, bytes, n);
-    free(got);
-    free(path);
-    free(bytes);
 }
 
 static void test_publish(void **state)
@@ -204,30 +183,6 @@ static void test_the_heart_beats(void **state)
     assert_int_equal(seen.workers[0].pid, getpid());
     emc_ledger_state_free(&seen);
     emc_ledger_close(ledger);
-}
-
-/* A process that ends without a word, with claims and half a file. */
-static pid_t leave_claims(const char *run, int64_t n_shards, int n_claims, const char *job)
-{
-    const pid_t pid = fork();
-
-    if (pid == 0) {
-        const emc_ledger_options options = {.job = job};
-        emc_ledger *ledger;
-        int64_t shard;
-        emc_claim outcome;
-        char name[LEDGER_NAME];
-        if (emc_ledger_open(&ledger, run, n_shards, &options) != EMC_OK)
-            _exit(1);
-        for (int i = 0; i < n_claims; i++)
-            if (emc_ledger_claim(ledger, &shard, &outcome) != EMC_OK || outcome != EMC_CLAIM_GOT)
-                _exit(2);
-        snprintf(name, sizeof name, "000000.%s.tmp", ledger->me.name);
-        put_text(in_run(run, "done", name), "half a shard");
-        _exit(0);
-    }
-    assert_true(pid > 0);
-    return pid;
 }
 
 static void test_a_dead_process(void **state)
@@ -468,195 +423,6 @@ static void test_merge_lock(void **state)
     assert_int_equal(count_files(run, "claims", ""), 0);
 }
 
-/* Where there are no hard links. */
-static void test_without_links(void **state)
-{
-    (void)state;
-    const char *run = make_run("links");
-    fake_clock clock = {0};
-    const emc_ledger_options options = silent(&clock);
-    emc_ledger *a = open_ledger(run, 2, &options), *b = open_ledger(run, 2, &options);
-
-    assert_true(a->can_link);
-    a->can_link = b->can_link = false;
-    expect_claim(a, 0);
-    expect_claim(b, 1);
-    expect_outcome(a, EMC_CLAIM_WAIT);
-    publish(a, 0);
-    put_text(in_run(run, "done", "000001.shard"), "first");
-    publish(b, 1);
-    char *text = emt_read(in_run(run, "done", "000001.shard"), NULL);
-    assert_string_equal(text, "first");
-    free(text);
-    expect_content(run, 0);
-    EMT_OK(emc_ledger_reject(a, 1));
-    assert_int_equal(count_files(run, "failed", "000001.damaged-1"), 1);
-    assert_int_equal(count_files(run, "done", ""), 1);
-    /* Killed between making the claim and writing it. */
-    put_text(in_run(run, "claims", "000001.1"), "");
-    expect_outcome(a, EMC_CLAIM_WAIT);
-    clock.now += 90;
-    expect_claim(a, 1);
-    publish(a, 1);
-    assert_int_equal(count_files(run, "claims", ""), 0);
-    emc_ledger_close(a);
-    emc_ledger_close(b);
-}
-
-/* A folder that cannot be removed stands for a claim; the rest are files. */
-static void test_foreign_files(void **state)
-{
-    (void)state;
-    const char *run = make_run("foreign");
-    fake_clock clock = {0};
-    const emc_ledger_options options = silent(&clock);
-    static const char *const folders[] = {"claims", "workers", "done", "failed"};
-    static const char *const texts[] = {
-        "",
-        "{",
-        "{}",
-        "[]",
-        "null",
-        "{\"worker\": 5}",
-        "\xFF\xFE\x00",
-        "{\"worker\": \"../../x\", \"host\": \"\", \"boot\": \"\", \"job\": \"\", \"pid\": 1, "
-        "\"start\": 1, \"pid_space\": 1, \"restart\": 0}",
-        "{\"worker\": \"x\", \"host\": \"\", \"boot\": \"\", \"job\": \"\", \"pid\": 1e300, "
-        "\"start\": -5, \"pid_space\": 1, \"restart\": 0}"};
-    char big[3 * LEDGER_BYTES], name[300];
-    emc_ledger_state seen;
-
-    emc_ledger_close(open_ledger(run, 20, NULL));
-    for (size_t k = 0; k < EMC_COUNT(folders); k++) {
-        for (size_t i = 0; i < EMC_COUNT(texts); i++) {
-            static const char *const patterns[] = {"%06zu.1", "%06zu.1.json", "%06zu.id",
-                                                   "%06zu.json", "%06zu.x.tmp"};
-            for (size_t p = 0; p < EMC_COUNT(patterns); p++) {
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-                snprintf(name, sizeof name, patterns[p], i);
-#pragma GCC diagnostic pop
-                put_text(in_run(run, folders[k], name), texts[i]);
-            }
-        }
-        static const char *const names[] = {"x",
-                                            "000001",
-                                            "000001.",
-                                            "000001.0",
-                                            "1.1",
-                                            "000001.01",
-                                            "000001.1.1",
-                                            "000099.1",
-                                            "-00001.1",
-                                            "000001.99999999999999999999",
-                                            "merge.lock.",
-                                            "merge.lock.x",
-                                            "99999999999999999999.shard",
-                                            "000020.shard",
-                                            ".json",
-                                            "000001.1.json~",
-                                            ".id",
-                                            "\xFF\xFF.json",
-                                            "a.b.c.tmp",
-                                            ".tmp"};
-        for (size_t i = 0; i < EMC_COUNT(names); i++)
-            put_text(in_run(run, folders[k], names[i]), "{");
-        memset(name, 'n', 250);
-        strcpy(name + 250, ".json");
-        put_text(in_run(run, folders[k], name), "{}");
-        memset(big, '[', sizeof big);
-        put_file(in_run(run, folders[k], "000011.1"), big, sizeof big);
-        mkdir(in_run(run, folders[k], "000012.1"), 0755);
-        mkfifo(in_run(run, folders[k], "000013.1"), 0600);
-        assert_int_equal(symlink("000014.1", in_run(run, folders[k], "000014.1")), 0);
-        mkfifo(in_run(run, folders[k], "pipe.json"), 0600);
-        mkfifo(in_run(run, folders[k], "pipe.id"), 0600);
-    }
-    EMT_OK(emc_ledger_look(&seen, run, 20, 1));
-    assert_int_equal(seen.n_done, 0);
-    assert_int_equal(seen.n_claimed + seen.n_stale + seen.n_parked, 14 - 1);
-    emc_ledger_state_free(&seen);
-
-    emc_ledger *ledger = open_ledger(run, 20, &options);
-    int64_t shard;
-    emc_claim outcome = EMC_CLAIM_GOT;
-    for (int lease = 0; lease < 2; lease++, clock.now += 90)
-        do {
-            EMT_OK(emc_ledger_claim(ledger, &shard, &outcome));
-            if (outcome == EMC_CLAIM_GOT)
-                publish(ledger, shard);
-        } while (outcome == EMC_CLAIM_GOT);
-    assert_int_equal(outcome, EMC_CLAIM_FINISHED);
-    for (int64_t s = 0; s < 20; s++)
-        expect_content(run, s);
-    emc_ledger_close(ledger);
-}
-
-static void test_names(void **state)
-{
-    (void)state;
-    char name[LEDGER_NAME];
-    static const int64_t shards[] = {LEDGER_MERGE, 0, 5, 999999, 1000000, 123456789012};
-
-    for (size_t i = 0; i < EMC_COUNT(shards); i++) {
-        ledger_claim claim;
-        int64_t shard;
-        int n;
-        ledger_claim_name(name, shards[i], 12);
-        assert_true(ledger_parse_claim(&claim, name, INT64_MAX));
-        assert_int_equal(claim.shard, shards[i]);
-        assert_int_equal(claim.turn, 12);
-        if (i == 0)
-            continue;
-        assert_false(ledger_parse_claim(&claim, name, shards[i]));
-        ledger_failed_name(name, shards[i], 3);
-        assert_true(ledger_parse_failed(&shard, &n, name, INT64_MAX));
-        assert_int_equal(shard, shards[i]);
-        assert_int_equal(n, 3);
-        ledger_done_name(name, shards[i]);
-        assert_true(ledger_parse_done(&shard, name, shards[i] + 1));
-        assert_false(ledger_parse_done(&shard, name, shards[i]));
-    }
-}
-
-static void test_look(void **state)
-{
-    (void)state;
-    const char *run = make_run("look");
-    emc_ledger_state seen;
-    int code;
-
-    EMT_FAILS(EMC_ERR_NOT_FOUND, "no run folder", emc_ledger_look(&seen, "/nowhere", 3, 3));
-    EMT_OK(emc_ledger_look(&seen, run, 3, 3)); /* nothing in it yet */
-    assert_int_equal(seen.n_done + seen.n_claimed + seen.n_workers + seen.n_failed, 0);
-    emc_ledger_state_free(&seen);
-
-    emc_ledger *ledger = open_ledger(run, 5, NULL);
-    expect_claim(ledger, 0);
-    publish(ledger, 0);
-    expect_claim(ledger, 1);
-    waitpid(leave_claims(run, 5, 2, "j"), &code, 0);
-    assert_int_equal(code, 0);
-    EMT_OK(emc_ledger_look(&seen, run, 5, 3));
-    assert_int_equal(seen.n_shards, 5);
-    assert_int_equal(seen.n_done, 1);
-    assert_int_equal(seen.done[0], 1);
-    assert_int_equal(seen.done[1], 0);
-    assert_int_equal(seen.n_claimed, 1);
-    assert_int_equal(seen.n_stale, 2);
-    assert_int_equal(seen.n_workers, 2);
-    for (int i = 0; i < 2; i++) {
-        const bool self = strcmp(seen.workers[i].name, ledger->me.name) == 0;
-        assert_int_equal(seen.workers[i].alive, self);
-        assert_int_equal(seen.workers[i].n_claims, self ? 1 : 2);
-        assert_true(seen.workers[i].here);
-        assert_true(seen.workers[i].beat_age_s >= 0);
-        assert_string_equal(seen.workers[i].host, ledger->me.host);
-    }
-    emc_ledger_state_free(&seen);
-    emc_ledger_close(ledger);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -672,10 +438,6 @@ int main(void)
         cmocka_unit_test(test_parking),
         cmocka_unit_test(test_reject),
         cmocka_unit_test(test_merge_lock),
-        cmocka_unit_test(test_without_links),
-        cmocka_unit_test(test_foreign_files),
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_look),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

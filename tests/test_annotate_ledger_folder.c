@@ -1,0 +1,355 @@
+/* The run folder: what others put there, what it lacks, what it refuses, and looking on. */
+#include "ledger_case.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "annotate/ledger_parts.h"
+
+/* Where there are no hard links. */
+static void test_without_links(void **state)
+{
+    (void)state;
+    const char *run = make_run("links");
+    fake_clock clock = {0};
+    const emc_ledger_options options = silent(&clock);
+    emc_ledger *a = open_ledger(run, 2, &options), *b = open_ledger(run, 2, &options);
+
+    assert_true(a->can_link);
+    a->can_link = b->can_link = false;
+    expect_claim(a, 0);
+    expect_claim(b, 1);
+    expect_outcome(a, EMC_CLAIM_WAIT);
+    publish(a, 0);
+    put_text(in_run(run, "done", "000001.shard"), "first");
+    publish(b, 1);
+    char *text = emt_read(in_run(run, "done", "000001.shard"), NULL);
+    assert_string_equal(text, "first");
+    free(text);
+    expect_content(run, 0);
+    EMT_OK(emc_ledger_reject(a, 1));
+    assert_int_equal(count_files(run, "failed", "000001.damaged-1"), 1);
+    assert_int_equal(count_files(run, "done", ""), 1);
+    /* Killed between making the claim and writing it. */
+    put_text(in_run(run, "claims", "000001.1"), "");
+    expect_outcome(a, EMC_CLAIM_WAIT);
+    clock.now += 90;
+    expect_claim(a, 1);
+    publish(a, 1);
+    assert_int_equal(count_files(run, "claims", ""), 0);
+    emc_ledger_close(a);
+    emc_ledger_close(b);
+}
+
+/* A folder that cannot be removed stands for a claim; the rest are files. */
+static void test_foreign_files(void **state)
+{
+    (void)state;
+    const char *run = make_run("foreign");
+    fake_clock clock = {0};
+    const emc_ledger_options options = silent(&clock);
+    static const char *const folders[] = {"claims", "workers", "done", "failed"};
+    static const char *const texts[] = {
+        "",
+        "{",
+        "{}",
+        "[]",
+        "null",
+        "{\"worker\": 5}",
+        "\xFF\xFE\x00",
+        "{\"worker\": \"../../x\", \"host\": \"\", \"boot\": \"\", \"job\": \"\", \"pid\": 1, "
+        "\"start\": 1, \"pid_space\": 1, \"restart\": 0}",
+        "{\"worker\": \"x\", \"host\": \"\", \"boot\": \"\", \"job\": \"\", \"pid\": 1e300, "
+        "\"start\": -5, \"pid_space\": 1, \"restart\": 0}"};
+    char big[3 * LEDGER_BYTES], name[300];
+    emc_ledger_state seen;
+
+    emc_ledger_close(open_ledger(run, 20, NULL));
+    for (size_t k = 0; k < EMC_COUNT(folders); k++) {
+        for (size_t i = 0; i < EMC_COUNT(texts); i++) {
+            static const char *const patterns[] = {"%06zu.1", "%06zu.1.json", "%06zu.id",
+                                                   "%06zu.json", "%06zu.x.tmp"};
+            for (size_t p = 0; p < EMC_COUNT(patterns); p++) {
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+                snprintf(name, sizeof name, patterns[p], i);
+#pragma GCC diagnostic pop
+                put_text(in_run(run, folders[k], name), texts[i]);
+            }
+        }
+        static const char *const names[] = {"x",
+                                            "000001",
+                                            "000001.",
+                                            "000001.0",
+                                            "1.1",
+                                            "000001.01",
+                                            "000001.1.1",
+                                            "000099.1",
+                                            "-00001.1",
+                                            "000001.99999999999999999999",
+                                            "merge.lock.",
+                                            "merge.lock.x",
+                                            "99999999999999999999.shard",
+                                            "000020.shard",
+                                            ".json",
+                                            "000001.1.json~",
+                                            ".id",
+                                            "\xFF\xFF.json",
+                                            "a.b.c.tmp",
+                                            ".tmp"};
+        for (size_t i = 0; i < EMC_COUNT(names); i++)
+            put_text(in_run(run, folders[k], names[i]), "{");
+        memset(name, 'n', 250);
+        strcpy(name + 250, ".json");
+        put_text(in_run(run, folders[k], name), "{}");
+        memset(big, '[', sizeof big);
+        put_file(in_run(run, folders[k], "000011.1"), big, sizeof big);
+        mkdir(in_run(run, folders[k], "000012.1"), 0755);
+        mkfifo(in_run(run, folders[k], "000013.1"), 0600);
+        assert_int_equal(symlink("000014.1", in_run(run, folders[k], "000014.1")), 0);
+        mkfifo(in_run(run, folders[k], "pipe.json"), 0600);
+        mkfifo(in_run(run, folders[k], "pipe.id"), 0600);
+    }
+    EMT_OK(emc_ledger_look(&seen, run, 20, 1));
+    assert_int_equal(seen.n_done, 0);
+    assert_int_equal(seen.n_claimed + seen.n_stale + seen.n_parked, 14 - 1);
+    emc_ledger_state_free(&seen);
+
+    emc_ledger *ledger = open_ledger(run, 20, &options);
+    int64_t shard;
+    emc_claim outcome = EMC_CLAIM_GOT;
+    for (int lease = 0; lease < 2; lease++, clock.now += 90)
+        do {
+            EMT_OK(emc_ledger_claim(ledger, &shard, &outcome));
+            if (outcome == EMC_CLAIM_GOT)
+                publish(ledger, shard);
+        } while (outcome == EMC_CLAIM_GOT);
+    assert_int_equal(outcome, EMC_CLAIM_FINISHED);
+    for (int64_t s = 0; s < 20; s++)
+        expect_content(run, s);
+    emc_ledger_close(ledger);
+}
+
+static void test_names(void **state)
+{
+    (void)state;
+    char name[LEDGER_NAME];
+    static const int64_t shards[] = {LEDGER_MERGE, 0, 5, 999999, 1000000, 123456789012};
+
+    for (size_t i = 0; i < EMC_COUNT(shards); i++) {
+        ledger_claim claim;
+        int64_t shard;
+        int n;
+        ledger_claim_name(name, shards[i], 12);
+        assert_true(ledger_parse_claim(&claim, name, INT64_MAX));
+        assert_int_equal(claim.shard, shards[i]);
+        assert_int_equal(claim.turn, 12);
+        if (i == 0)
+            continue;
+        assert_false(ledger_parse_claim(&claim, name, shards[i]));
+        ledger_failed_name(name, shards[i], 3);
+        assert_true(ledger_parse_failed(&shard, &n, name, INT64_MAX));
+        assert_int_equal(shard, shards[i]);
+        assert_int_equal(n, 3);
+        ledger_done_name(name, shards[i]);
+        assert_true(ledger_parse_done(&shard, name, shards[i] + 1));
+        assert_false(ledger_parse_done(&shard, name, shards[i]));
+    }
+}
+
+static void test_look(void **state)
+{
+    (void)state;
+    const char *run = make_run("look");
+    emc_ledger_state seen;
+    int code;
+
+    EMT_FAILS(EMC_ERR_NOT_FOUND, "no run folder", emc_ledger_look(&seen, "/nowhere", 3, 3));
+    EMT_OK(emc_ledger_look(&seen, run, 3, 3)); /* nothing in it yet */
+    assert_int_equal(seen.n_done + seen.n_claimed + seen.n_workers + seen.n_failed, 0);
+    emc_ledger_state_free(&seen);
+
+    emc_ledger *ledger = open_ledger(run, 5, NULL);
+    expect_claim(ledger, 0);
+    publish(ledger, 0);
+    expect_claim(ledger, 1);
+    waitpid(leave_claims(run, 5, 2, "j"), &code, 0);
+    assert_int_equal(code, 0);
+    EMT_OK(emc_ledger_look(&seen, run, 5, 3));
+    assert_int_equal(seen.n_shards, 5);
+    assert_int_equal(seen.n_done, 1);
+    assert_int_equal(seen.done[0], 1);
+    assert_int_equal(seen.done[1], 0);
+    assert_int_equal(seen.n_claimed, 1);
+    assert_int_equal(seen.n_stale, 2);
+    assert_int_equal(seen.n_workers, 2);
+    for (int i = 0; i < 2; i++) {
+        const bool self = strcmp(seen.workers[i].name, ledger->me.name) == 0;
+        assert_int_equal(seen.workers[i].alive, self);
+        assert_int_equal(seen.workers[i].n_claims, self ? 1 : 2);
+        assert_true(seen.workers[i].here);
+        assert_true(seen.workers[i].beat_age_s >= 0);
+        assert_string_equal(seen.workers[i].host, ledger->me.host);
+    }
+    emc_ledger_state_free(&seen);
+    emc_ledger_close(ledger);
+}
+
+/* No file grows past a size, as on a disk that is full. */
+static void test_a_full_disk(void **state)
+{
+    (void)state;
+    const char *run = make_run("full");
+    struct rlimit before, small;
+    emc_ledger *ledger = open_ledger(run, 8, NULL);
+    size_t n;
+    char *bytes = shard_bytes(6, &n);
+
+    assert_int_equal(n, 500 + 6 * 900);
+    for (int64_t s = 0; s < 7; s++)
+        expect_claim(ledger, s);
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small = before;
+    small.rlim_cur = 4096;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    EMT_FAILS(EMC_ERR_IO, "000006.shard: File too large", emc_ledger_publish(ledger, 6, bytes, n));
+    assert_int_equal(count_files(run, "done", ""), 0); /* neither the name nor half a file */
+    publish(ledger, 0);                                /* what fits is not lost */
+    small.rlim_cur = 8;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    EMT_FAILS(EMC_ERR_IO, "000001.1.json", emc_ledger_fail(ledger, 1, "reason", NULL));
+    ledger->can_link = false; /* a claim is then a file that has to be written */
+    int64_t shard;
+    emc_claim outcome;
+    EMT_FAILS(EMC_ERR_IO, "000007.1", emc_ledger_claim(ledger, &shard, &outcome));
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_int_equal(count_files(run, "failed", ""), 0);
+    assert_int_equal(count_files(run, "claims", ""), 6); /* all are kept; of 7 nothing is left */
+    EMT_OK(emc_ledger_publish(ledger, 6, bytes, n));
+    for (int64_t s = 1; s < 6; s++)
+        publish(ledger, s);
+    expect_claim(ledger, 7);
+    publish(ledger, 7);
+    for (int64_t s = 0; s < 8; s++)
+        expect_content(run, s);
+    free(bytes);
+    emc_ledger_close(ledger);
+}
+
+/* The superuser may write anywhere, so a child becomes nobody. */
+static void test_a_folder_that_cannot_be_written(void **state)
+{
+    (void)state;
+    const char *run = make_run("readonly");
+    int code;
+
+    for (int with_folders = 0; with_folders < 2; with_folders++) {
+        if (with_folders) {
+            chmod(run, 0755);
+            emc_ledger_close(open_ledger(run, 1, NULL));
+        }
+        assert_int_equal(chmod(emt_temp_dir(), 0755), 0);
+        assert_int_equal(chmod(run, 0555), 0);
+        chmod(in_run(run, "workers", "."), 0555);
+        const pid_t pid = fork();
+        if (pid == 0) {
+            emc_ledger *ledger;
+            if (geteuid() == 0 && setuid(65534) != 0)
+                _exit(1);
+            if (emc_ledger_open(&ledger, run, 1, NULL) != EMC_ERR_CREATE || ledger)
+                _exit(2);
+            _exit(strstr(emc_message(), "Permission denied") &&
+                          strstr(emc_message(), "must be writable")
+                      ? 0
+                      : 3);
+        }
+        assert_int_equal(waitpid(pid, &code, 0), pid);
+        assert_int_equal(code, 0);
+    }
+    chmod(in_run(run, "workers", "."), 0755);
+    chmod(run, 0755);
+}
+
+static void test_a_folder_that_is_not_there(void **state)
+{
+    (void)state;
+    const char *run = make_run("gone");
+    emc_ledger *ledger;
+    char command[2048];
+    int64_t shard;
+    emc_claim outcome;
+    const emc_ledger_options bad = {.rank = 2, .world = 2};
+
+    EMT_FAILS(EMC_ERR_CREATE, "absent: No such file",
+              emc_ledger_open(&ledger, emt_temp("absent"), 1, NULL));
+    assert_null(ledger);
+    EMT_FAILS(EMC_ERR_CREATE, "Not a directory",
+              emc_ledger_open(&ledger, emt_write("file", "x", 1), 1, NULL));
+    EMT_FAILS(EMC_ERR_ARG, "rank 2 of 2", emc_ledger_open(&ledger, run, 1, &bad));
+    EMT_FAILS(EMC_ERR_ARG, "-1 shards", emc_ledger_open(&ledger, run, -1, NULL));
+    put_text(in_run(run, ".", "claims"), "a file where a folder should be");
+    EMT_FAILS(EMC_ERR_CREATE, "claims: Not a directory", emc_ledger_open(&ledger, run, 1, NULL));
+    unlink(in_run(run, ".", "claims"));
+
+    ledger = open_ledger(run, 3, NULL);
+    expect_claim(ledger, 0);
+    snprintf(command, sizeof command, "rm -r '%s'", run);
+    assert_int_equal(system(command), 0);
+    EMT_FAILS(EMC_ERR_IO, "000000.shard: No such file", emc_ledger_publish(ledger, 0, "x", 1));
+    EMT_FAILS(EMC_ERR_IO, "claims", emc_ledger_claim(ledger, &shard, &outcome));
+    EMT_FAILS(EMC_ERR_IO, "000000.1.json", emc_ledger_fail(ledger, 0, "x", NULL));
+    emc_ledger_close(ledger);
+}
+
+/* Somebody else's half files stay while their writer lives. */
+static void test_temporary_files(void **state)
+{
+    (void)state;
+    const char *run = make_run("sweep");
+    emc_ledger *a = open_ledger(run, 3, NULL);
+    char mine[LEDGER_NAME], done[LEDGER_NAME];
+
+    expect_claim(a, 0);
+    publish(a, 0);
+    snprintf(mine, sizeof mine, "000001.%.150s.tmp", a->me.name);
+    snprintf(done, sizeof done, "000000.%.150s.tmp", a->me.name);
+    put_text(in_run(run, "done", mine), "half");
+    put_text(in_run(run, "done", done), "half"); /* nobody needs it any more */
+    put_text(in_run(run, "done", "000002.nobody.tmp"), "half");
+    put_text(in_run(run, "done", "notes.txt"), "not ours");
+    emc_ledger_close(open_ledger(run, 3, NULL));
+    assert_int_equal(count_files(run, "done", ".tmp"), 1);
+    assert_int_equal(count_files(run, "done", mine), 1);
+    assert_int_equal(count_files(run, "done", "notes.txt"), 1);
+    /* Its own from an earlier try is written over. */
+    expect_claim(a, 1);
+    publish(a, 1);
+    assert_int_equal(count_files(run, "done", ".tmp"), 0);
+    expect_content(run, 1);
+    emc_ledger_close(a);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_without_links),
+        cmocka_unit_test(test_foreign_files),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_look),
+        cmocka_unit_test(test_a_full_disk),
+        cmocka_unit_test(test_a_folder_that_cannot_be_written),
+        cmocka_unit_test(test_a_folder_that_is_not_there),
+        cmocka_unit_test(test_temporary_files),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
