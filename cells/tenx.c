@@ -219,8 +219,7 @@ emc_status cells_tenx_open(cells_file *file, hid_t root, const emc_cells_options
     EMC_TRY(check_options(file, options));
     status = read_features(file, &group, root, options);
     if (status == EMC_OK)
-        status = cells_h5_column(&file->cell_ids, group, "barcodes", -1, file->path);
-    file->n_cells = (int64_t)file->cell_ids.n;
+        status = cells_h5_ids_open(file, group, "barcodes");
     if (status == EMC_OK)
         status = check_shape(file, group);
     if (status == EMC_OK)

@@ -232,6 +232,53 @@ static void columns_in_little_memory(void **state)
     assert_null(cells);
 }
 
+/* More cells than are named at a time: each is called what it is, and one name twice is found. */
+static void many_names(void **state)
+{
+    static const int64_t rows[] = {9999, 0, 4095, 4096, 8191, 8192, 5000, 1};
+    const char *path = emt_temp("names.h5ad");
+    char twice[32] = "cell-5000", id[32];
+
+    (void)state;
+    for (int fixed = 0; fixed < 2; fixed++) {
+        const file_spec spec = {.n_cells = 10000,
+                                .n_genes = N_GENES,
+                                .least = 1,
+                                .most = 2,
+                                .seed = 6,
+                                .fixed_ids = fixed == 1};
+        emc_cells *cells;
+        file_write_h5ad(path, &spec);
+        EMT_OK(emc_cells_open(&cells, path, NULL));
+        assert_int_equal(emc_cells_n_cells(cells), 10000);
+        for (size_t i = 0; i < EMC_COUNT(rows); i++) {
+            snprintf(id, sizeof id, "cell-%d", (int)rows[i]);
+            assert_string_equal(emc_cells_id(cells, rows[i]), id);
+            assert_int_equal(emc_cells_find(cells, id), rows[i]);
+        }
+        check_from(cells, &spec, 3000, -1);
+        emc_cells_close(cells);
+    }
+    const hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+    const hid_t dataset = H5Dopen2(file, "obs/_index", H5P_DEFAULT);
+    const hid_t type = H5Dget_type(dataset), space = H5Dget_space(dataset);
+    const hsize_t one = 1, places[2] = {9000, 9900};
+    const hid_t memory = H5Screate_simple(1, &one, NULL);
+    for (int i = 0; i < 2; i++) { /* the earlier of two repetitions is told */
+        H5(H5Sselect_hyperslab(space, H5S_SELECT_SET, &places[i], NULL, &one, NULL));
+        H5(H5Dwrite(dataset, type, memory, space, H5P_DEFAULT, twice));
+    }
+    H5(H5Tclose(type));
+    H5(H5Sclose(space));
+    H5(H5Sclose(memory));
+    H5(H5Dclose(dataset));
+    H5(H5Fclose(file));
+    emc_cells *cells;
+    EMT_FAILS(EMC_ERR_FORMAT, "two cells are called \"cell-5000\" (5001 and 9001)",
+              emc_cells_open(&cells, path, NULL));
+    assert_null(cells);
+}
+
 /* ---- damage ---- */
 
 #define CHUNK 64
@@ -400,6 +447,7 @@ int main(void)
         cmocka_unit_test(every_storage),
         cmocka_unit_test(what_is_told_of_a_matrix),
         cmocka_unit_test(columns_in_little_memory),
+        cmocka_unit_test(many_names),
         cmocka_unit_test(damaged_chunks),
         cmocka_unit_test(masked_chunks),
         cmocka_unit_test(missing_chunks),
