@@ -35,10 +35,11 @@ static bool zarr_matches(const char *path, const unsigned char *head, size_t n_h
     return cells_path_ends(path, ".zarr") || cells_path_ends(path, ".zarr/");
 }
 
+/* Metadata that is broken is there, too: who opens it next says what is wrong. */
 static bool has_node(zarr_store *store, const char *key, const char *name)
 {
     zarr_node node = {0};
-    const bool is = zarr_node_open(&node, store, key, name) == EMC_OK && node.kind != ZARR_NOTHING;
+    const bool is = zarr_node_open(&node, store, key, name) != EMC_OK || node.kind != ZARR_NOTHING;
 
     zarr_node_close(&node);
     return is;

@@ -14,7 +14,8 @@ typedef enum { ZARR_NOTHING = 0, ZARR_GROUP, ZARR_ARRAY } zarr_node_kind;
 /* What stands under a key: its metadata. */
 typedef struct {
     zarr_store *store;
-    char *key; /* "" for the root */
+    char *key;   /* "" for the root */
+    char *place; /* the store's path and the key, for messages */
     zarr_node_kind kind;
     int format; /* 2 or 3 */
     cJSON *meta;

@@ -208,21 +208,18 @@ emc_status zarr_frame_column(cells_column *out, const zarr_frame *frame, const c
     return status;
 }
 
-/* A name that is a node, not a piece of metadata. */
-static bool is_column(const zarr_frame *frame, const char *name)
-{
-    zarr_node node = {0};
-    const bool is = emc_is_plain_name(name) && name[0] != '.' &&
-                    zarr_node_open(&node, frame->node.store, frame->node.key, name) == EMC_OK &&
-                    node.kind != ZARR_NOTHING;
-
-    zarr_node_close(&node);
-    return is;
-}
-
 bool zarr_frame_has(const zarr_frame *frame, const char *name)
 {
-    return strcmp(name, "__categories") != 0 && is_column(frame, name);
+    zarr_node node = {0};
+
+    if (!emc_is_plain_name(name) || name[0] == '.' || strcmp(name, "__categories") == 0 ||
+        strcmp(name, "zarr.json") == 0)
+        return false;
+    /* Metadata that is broken is there, too: who opens it next says what is wrong. */
+    const bool is = zarr_node_open(&node, frame->node.store, frame->node.key, name) != EMC_OK ||
+                    node.kind != ZARR_NOTHING;
+    zarr_node_close(&node);
+    return is;
 }
 
 emc_status zarr_frame_columns(cells_strings *names, const zarr_frame *frame)

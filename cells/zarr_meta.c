@@ -62,7 +62,7 @@ static emc_status open_format_3(zarr_node *node)
 
     node->format = 3;
     node->attrs = emc_json_member(node->meta, "attributes");
-    EMC_TRY(emc_json_get_string(&type, node->meta, "node_type", true, node->key));
+    EMC_TRY(emc_json_get_string(&type, node->meta, "node_type", true, node->place));
     if (strcmp(type, "group") == 0)
         node->kind = ZARR_GROUP;
     else if (strcmp(type, "array") == 0)
@@ -87,7 +87,7 @@ static emc_status open_format_2(zarr_node *node)
         /* Some writers make no .zgroup for groups that only hold others. */
         node->kind = node->attributes ? ZARR_GROUP : ZARR_NOTHING;
     } else {
-        EMC_TRY(emc_json_get_int(&format, node->meta, "zarr_format", 0, 1000, true, node->key));
+        EMC_TRY(emc_json_get_int(&format, node->meta, "zarr_format", 0, 1000, true, node->place));
         if (format != 2)
             return zarr_fail(EMC_ERR_FORMAT, node->store, node->key,
                              "zarr format %lld, wanted 2 or 3", (long long)format);
@@ -104,6 +104,7 @@ emc_status zarr_node_open(zarr_node *node, zarr_store *store, const char *key, c
         EMC_TRY(emc_path_join(&node->key, key, name));
     else
         EMC_TRY(emc_copy_string(&node->key, name ? name : key));
+    EMC_TRY(emc_path_join(&node->place, zarr_store_path(store), node->key));
     EMC_TRY(read_json(&node->meta, store, node->key, "zarr.json"));
     EMC_TRY(node->meta ? open_format_3(node) : open_format_2(node));
     if (node->attrs && !cJSON_IsObject(node->attrs))
@@ -116,6 +117,7 @@ void zarr_node_close(zarr_node *node)
     cJSON_Delete(node->meta);
     cJSON_Delete(node->attributes);
     free(node->key);
+    free(node->place);
     *node = (zarr_node){0};
 }
 
@@ -195,7 +197,7 @@ static emc_status parse_type_2(zarr_array *array, const zarr_node *node)
         return zarr_fail(EMC_ERR_FORMAT, node->store, node->key,
                          "a table in one array, which anndata wrote before 0.7; convert it with "
                          "ad.read_zarr(...).write_h5ad(...)");
-    EMC_TRY(emc_json_get_string(&name, node->meta, "dtype", true, node->key));
+    EMC_TRY(emc_json_get_string(&name, node->meta, "dtype", true, node->place));
     const int parts = sscanf(name, "%c%c%11[0-9]%c", &order, &kind, digits, &rest);
     if (strcmp(name, "|O") == 0) {
         array->type = ZARR_STRINGS;
@@ -221,17 +223,17 @@ static emc_status parse_type_3(zarr_array *array, const zarr_node *node)
     unsigned bits;
 
     if (cJSON_IsObject(type)) {
-        EMC_TRY(emc_json_get_string(&name, type, "name", true, node->key));
+        EMC_TRY(emc_json_get_string(&name, type, "name", true, node->place));
         const cJSON *settings = emc_json_member(type, "configuration");
         const bool is_utf32 = strcmp(name, "fixed_length_utf32") == 0;
         if (!settings || (!is_utf32 && strcmp(name, "null_terminated_bytes") != 0))
             return bad_type(node, name);
-        EMC_TRY(emc_json_get_int(&n, settings, "length_bytes", 1, 1 << 22, true, node->key));
+        EMC_TRY(emc_json_get_int(&n, settings, "length_bytes", 1, 1 << 22, true, node->place));
         array->type = is_utf32 ? ZARR_UTF32 : ZARR_BYTES;
         array->item_bytes = (size_t)n;
         return is_utf32 && n % 4 != 0 ? bad_type(node, name) : EMC_OK;
     }
-    EMC_TRY(emc_json_get_string(&name, node->meta, "data_type", true, node->key));
+    EMC_TRY(emc_json_get_string(&name, node->meta, "data_type", true, node->place));
     if (strcmp(name, "string") == 0) {
         array->type = ZARR_STRINGS;
         return EMC_OK;
@@ -283,23 +285,23 @@ static emc_status parse_codecs_2(zarr_array *array, const zarr_node *node)
     const char *id = "", *order = "C", *separator = ".";
     bool has_strings = false;
 
-    EMC_TRY(emc_json_get_string(&order, node->meta, "order", false, node->key));
-    EMC_TRY(emc_json_get_string(&separator, node->meta, "dimension_separator", false, node->key));
+    EMC_TRY(emc_json_get_string(&order, node->meta, "order", false, node->place));
+    EMC_TRY(emc_json_get_string(&separator, node->meta, "dimension_separator", false, node->place));
     array->columns_first = strcmp(order, "F") == 0;
     array->separator = strcmp(separator, "/") == 0 ? '/' : '.';
     if (compressor) {
-        EMC_TRY(emc_json_get_string(&id, compressor, "id", true, node->key));
+        EMC_TRY(emc_json_get_string(&id, compressor, "id", true, node->place));
         EMC_TRY(add_codec(array, id, node));
     }
     const int n = cJSON_IsArray(filters) ? cJSON_GetArraySize(filters) : 0;
     for (int i = n - 1; i >= 0; i--) {
         const cJSON *filter = cJSON_GetArrayItem(filters, i);
         int64_t element = 4;
-        EMC_TRY(emc_json_get_string(&id, filter, "id", true, node->key));
+        EMC_TRY(emc_json_get_string(&id, filter, "id", true, node->place));
         if (strcmp(id, "vlen-utf8") == 0 && i == 0) {
             has_strings = true;
         } else if (strcmp(id, "shuffle") == 0) {
-            EMC_TRY(emc_json_get_int(&element, filter, "elementsize", 1, 4096, false, node->key));
+            EMC_TRY(emc_json_get_int(&element, filter, "elementsize", 1, 4096, false, node->place));
             EMC_TRY(add_step(array, (zarr_step){ZARR_UNSHUFFLE, 0, (size_t)element}, node));
         } else {
             return unknown_codec(node, id);
@@ -317,10 +319,10 @@ static emc_status parse_codec_3(zarr_array *array, const cJSON *codec, bool *has
     const char *name = "", *endian = "little";
     int64_t element = 4;
 
-    EMC_TRY(emc_json_get_string(&name, codec, "name", true, node->key));
+    EMC_TRY(emc_json_get_string(&name, codec, "name", true, node->place));
     if (strcmp(name, "bytes") == 0) {
         if (settings)
-            EMC_TRY(emc_json_get_string(&endian, settings, "endian", false, node->key));
+            EMC_TRY(emc_json_get_string(&endian, settings, "endian", false, node->place));
         array->big_endian = strcmp(endian, "big") == 0;
     } else if (strcmp(name, "vlen-utf8") == 0) {
         *has_strings = true;
@@ -332,7 +334,8 @@ static emc_status parse_codec_3(zarr_array *array, const cJSON *codec, bool *has
         return add_step(array, (zarr_step){ZARR_CHECKSUM, 0, 0}, node);
     } else if (strcmp(name, "numcodecs.shuffle") == 0) {
         if (settings)
-            EMC_TRY(emc_json_get_int(&element, settings, "elementsize", 1, 4096, false, node->key));
+            EMC_TRY(
+                emc_json_get_int(&element, settings, "elementsize", 1, 4096, false, node->place));
         return add_step(array, (zarr_step){ZARR_UNSHUFFLE, 0, (size_t)element}, node);
     } else if (strcmp(name, "sharding_indexed") == 0) {
         return zarr_fail(EMC_ERR_FORMAT, node->store, node->key,
@@ -353,11 +356,11 @@ static emc_status parse_codecs_3(zarr_array *array, const zarr_node *node)
     bool has_strings = false;
 
     if (keys)
-        EMC_TRY(emc_json_get_string(&encoding, keys, "name", true, node->key));
+        EMC_TRY(emc_json_get_string(&encoding, keys, "name", true, node->place));
     array->keys_begin_with_c = strcmp(encoding, "v2") != 0;
     separator = array->keys_begin_with_c ? "/" : ".";
     if (settings)
-        EMC_TRY(emc_json_get_string(&separator, settings, "separator", false, node->key));
+        EMC_TRY(emc_json_get_string(&separator, settings, "separator", false, node->place));
     array->separator = strcmp(separator, ".") == 0 ? '.' : '/';
     const int n = cJSON_IsArray(codecs) ? cJSON_GetArraySize(codecs) : 0;
     for (int i = n - 1; i >= 0; i--)
