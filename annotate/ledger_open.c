@@ -16,6 +16,7 @@
 #include "base/size.h"
 
 #define HEARTBEAT_S 30.0
+#define OLD_S       3600.0
 
 static emc_status fail_create(const emc_ledger *ledger, ledger_folder folder, int error)
 {
@@ -169,19 +170,26 @@ static void remove_files(emc_ledger *ledger, const char *worker)
 
 /* ---- what dead workers left ---- */
 
-/* Claims hold who made them, so the files in workers/ can go first. */
+/* Claims hold who made them, so the files in workers/ can go first. One that was killed while it
+ * wrote who it is has claimed nothing; its file goes when it is old, and should the clock be wrong
+ * and the worker alive, it writes out its claims instead of linking them. */
 static emc_status sweep_worker(void *context, const char *name)
 {
     emc_ledger *ledger = context;
     char worker[LEDGER_NAME], text[LEDGER_BYTES];
     emc_hash sign;
     ledger_owner owner;
+    double age_s;
 
-    if (ledger_stem(worker, name, ".id") &&
-        ledger_read(ledger->folders[LEDGER_WORKERS], name, text, &sign, NULL) &&
-        ledger_owner_parse(&owner, text) && strcmp(owner.name, worker) == 0 &&
-        ledger_owner_dead(&owner, &ledger->me))
+    if (!ledger_stem(worker, name, ".id") ||
+        !ledger_read(ledger->folders[LEDGER_WORKERS], name, text, &sign, &age_s))
+        return EMC_OK;
+    if (!ledger_owner_parse(&owner, text) || strcmp(owner.name, worker) != 0) {
+        if (age_s > OLD_S)
+            remove_files(ledger, worker);
+    } else if (ledger_owner_dead(&owner, &ledger->me)) {
         remove_files(ledger, worker);
+    }
     return EMC_OK;
 }
 

@@ -330,6 +330,14 @@ static void test_temporary_files(void **state)
     assert_int_equal(count_files(run, "done", ".tmp"), 1);
     assert_int_equal(count_files(run, "done", mine), 1);
     assert_int_equal(count_files(run, "done", "notes.txt"), 1);
+    /* Killed while it wrote who it is: an hour ago, and just now. */
+    const struct timespec old[2] = {{1, 0}, {1, 0}};
+    put_text(in_run(run, "workers", "then.id"), "");
+    assert_int_equal(utimensat(AT_FDCWD, in_run(run, "workers", "then.id"), old, 0), 0);
+    put_text(in_run(run, "workers", "now.id"), "");
+    emc_ledger_close(open_ledger(run, 3, NULL));
+    assert_int_equal(count_files(run, "workers", "then.id"), 0);
+    assert_int_equal(count_files(run, "workers", "now.id"), 1);
     /* Its own from an earlier try is written over. */
     expect_claim(a, 1);
     publish(a, 1);
