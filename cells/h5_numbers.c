@@ -145,8 +145,8 @@ void h5_numbers_int32(int32_t *to, void *from, h5_number_kind kind, size_t n)
 }
 
 /* The usual sizes by themselves, so that the inner loop has no variable in it. */
-static inline void unshuffle_n(unsigned char *to, const unsigned char *from, size_t n,
-                               size_t n_bytes)
+static inline void unshuffle_n(unsigned char *restrict to, const unsigned char *restrict from,
+                               size_t n, size_t n_bytes)
 {
     for (size_t i = 0; i < n; i++)
         for (size_t b = 0; b < n_bytes; b++)

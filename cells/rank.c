@@ -12,8 +12,12 @@ struct emc_ranker {
     const emc_genes *genes;
     emc_rank_options options;
     int n_genes;
-    int n_top;      /* never more than there are genes */
-    int32_t *order; /* of each gene's name; -1: it is not listed */
+    int n_top;       /* never more than there are genes */
+    uint8_t *listed; /* whether a gene may be */
+    /* Of the row at hand, an entry each: */
+    uint16_t *steps; /* of the value; 0: not listed */
+    int32_t *wanted; /* the entries whose step is high enough */
+    double *scaled;  /* values over medians; NULL without medians */
     /* Of a row that stores a gene twice, or in no order: */
     double *sums; /* per gene, valid where stamps[gene] == stamp */
     uint32_t *stamps;
@@ -44,7 +48,13 @@ emc_status emc_ranker_open(emc_ranker **out, const emc_genes *genes,
     ranker->n_genes = (int)n;
     ranker->n_top = options->n_top < (int)n ? options->n_top : (int)n;
     const size_t n_top = (size_t)ranker->n_top;
-    status = emc_alloc(&ranker->order, n, sizeof *ranker->order, "a ranker");
+    status = emc_alloc(&ranker->listed, n, sizeof *ranker->listed, "a ranker");
+    if (status == EMC_OK)
+        status = emc_alloc(&ranker->steps, n, sizeof *ranker->steps, "a ranker");
+    if (status == EMC_OK)
+        status = emc_alloc(&ranker->wanted, n + 1, sizeof *ranker->wanted, "a ranker");
+    if (status == EMC_OK && options->medians)
+        status = emc_alloc(&ranker->scaled, n, sizeof *ranker->scaled, "a ranker");
     if (status == EMC_OK)
         status = emc_alloc(&ranker->sums, n, sizeof *ranker->sums, "a ranker");
     if (status == EMC_OK)
@@ -54,16 +64,14 @@ emc_status emc_ranker_open(emc_ranker **out, const emc_genes *genes,
     if (status == EMC_OK)
         status = emc_alloc(&ranker->touched_sums, n, sizeof *ranker->touched_sums, "a ranker");
     if (status == EMC_OK)
-        status = emc_alloc(&ranker->candidates, n + 1, sizeof *ranker->candidates, "a ranker");
+        status = emc_alloc(&ranker->candidates, n, sizeof *ranker->candidates, "a ranker");
     if (status == EMC_OK)
         status = emc_alloc(&ranker->out_genes, n_top, sizeof *ranker->out_genes, "a ranker");
     if (status == EMC_OK)
         status = emc_alloc(&ranker->out_values, n_top, sizeof *ranker->out_values, "a ranker");
-    for (int g = 0; status == EMC_OK && g < (int)n; g++) {
-        const bool is_listed =
+    for (int g = 0; status == EMC_OK && g < (int)n; g++)
+        ranker->listed[g] =
             emc_genes_is_kept(genes, g) && !(options->medians && isnan(options->medians[g]));
-        ranker->order[g] = is_listed ? emc_genes_order(genes, g) : -1;
-    }
     if (status != EMC_OK) {
         emc_ranker_close(ranker);
         return status;
@@ -81,7 +89,10 @@ void emc_ranker_close(emc_ranker *ranker)
     free(ranker->touched);
     free(ranker->touched_sums);
     free(ranker->candidates);
-    free(ranker->order);
+    free(ranker->listed);
+    free(ranker->steps);
+    free(ranker->wanted);
+    free(ranker->scaled);
     free(ranker->out_genes);
     free(ranker->out_values);
     free(ranker);
@@ -124,51 +135,100 @@ static emc_status add_up(emc_ranker *ranker, const emc_cell_block *block, int ro
 }
 
 /* True when each gene stands once, in rising order, and all values are finite: as nearly every file
- * has it, and nothing need be added up. */
+ * has it, and nothing need be added up. Lanes, so that no comparison waits for the one before. */
 static bool is_plain(const emc_ranker *ranker, const int32_t *genes, const double *values,
                      int64_t n)
 {
-    int n_falls = 0;
-    double sum = 0; /* of zeros; or NaN */
+    enum { LANES = 8 };
+    int32_t falls[LANES] = {0};
+    double zeros[LANES] = {0}; /* or NaN */
+    int64_t k = 1;
 
     if (n == 0)
         return true;
-    for (int64_t k = 1; k < n; k++)
-        n_falls += genes[k] <= genes[k - 1];
-    if (n_falls || genes[0] < 0 || genes[n - 1] >= ranker->n_genes)
+    if (n > ranker->n_genes || genes[0] < 0)
         return false;
-    for (int64_t k = 0; k < n; k++)
-        sum += values[k] * 0;
-    return sum == 0;
+    for (; k + LANES <= n; k += LANES)
+        for (int j = 0; j < LANES; j++) {
+            falls[j] |= genes[k + j] <= genes[k + j - 1];
+            zeros[j] += values[k + j] * 0;
+        }
+    for (; k < n; k++) {
+        falls[0] |= genes[k] <= genes[k - 1];
+        zeros[0] += values[k] * 0;
+    }
+    zeros[0] += values[0] * 0;
+    for (int j = 1; j < LANES; j++) {
+        falls[0] |= falls[j];
+        zeros[0] += zeros[j];
+    }
+    return !falls[0] && zeros[0] == 0 && genes[n - 1] < ranker->n_genes;
 }
 
-/* The genes that may be listed, of n genes with their sums. */
-static int choose(const emc_ranker *ranker, const int32_t *genes, const double *sums, int64_t n,
-                  emc_ranked *ranked)
+/* What a step was counted; two tables by turns, as most values of a row share a step and each
+ * addition would wait for the one before. */
+typedef struct {
+    uint32_t of[2][CELLS_N_STEPS];
+} step_counts;
+
+/* Gives each of n genes a step, and counts. */
+static void count_steps(emc_ranker *ranker, const int32_t *genes, const double *sums, int n,
+                        step_counts *counts, emc_ranked *ranked)
 {
     const double *medians = ranker->options.medians;
     const double least = ranker->options.min_value;
-    const int32_t *order = ranker->order;
-    cells_candidate *candidates = ranker->candidates;
     double total = 0;
-    int n_expressed = 0, n_kept = 0;
+    int n_expressed = 0;
 
-    for (int64_t i = 0; i < n; i++) {
-        const int32_t gene = genes[i];
+    memset(counts, 0, sizeof *counts);
+    for (int i = 0; i < n; i++) {
         const double sum = sums[i];
         const bool is_expressed = sum > 0;
+        const bool is_listed = is_expressed & (sum >= least) & (ranker->listed[genes[i]] != 0);
+        double value = sum;
+        if (medians) {
+            value = is_listed ? sum / medians[genes[i]] : 1;
+            ranker->scaled[i] = value;
+        }
         n_expressed += is_expressed;
         total += is_expressed ? sum : 0;
-        /* Written in any case, kept by the count: no branch to guess. */
-        candidates[n_kept] = (cells_candidate){sum, order[gene], gene};
-        n_kept += is_expressed & (sum >= least) & (order[gene] >= 0);
+        const int step = is_listed ? cells_step(value) : 0;
+        ranker->steps[i] = (uint16_t)step;
+        counts->of[i & 1][step]++;
     }
-    for (int i = 0; medians && i < n_kept; i++)
-        candidates[i].value /= medians[candidates[i].gene];
     ranked->n_expressed = n_expressed;
     ranked->total = total;
-    ranked->n_kept = n_kept;
-    return n_kept;
+    ranked->n_kept = n - (int)(counts->of[0][0] + counts->of[1][0]);
+}
+
+/* The candidates on the edge and above it; *n_in of them, the first, are above it. */
+static int gather(emc_ranker *ranker, const int32_t *genes, const double *values, int n,
+                  const step_counts *counts, int n_kept, int *n_in)
+{
+    const int n_top = n_kept < ranker->n_top ? n_kept : ranker->n_top;
+    int edge = CELLS_N_STEPS, above = 0, on_edge = 0, n_wanted = 0, in = 0;
+
+    while (above + on_edge < n_top) {
+        above += on_edge;
+        edge--;
+        on_edge = (int)(counts->of[0][edge] + counts->of[1][edge]);
+    }
+    /* Written in any case, kept by the count: no branch to guess. */
+    for (int i = 0; i < n; i++) {
+        ranker->wanted[n_wanted] = i;
+        n_wanted += ranker->steps[i] >= edge;
+    }
+    int rest = above;
+    for (int w = 0; w < n_wanted; w++) {
+        const int i = ranker->wanted[w];
+        const bool is_in = ranker->steps[i] > edge;
+        ranker->candidates[is_in ? in : rest] =
+            (cells_candidate){values[i], emc_genes_order(ranker->genes, genes[i]), genes[i]};
+        in += is_in;
+        rest += !is_in;
+    }
+    *n_in = above;
+    return n_wanted;
 }
 
 emc_status emc_ranker_cell(emc_ranker *ranker, const emc_cell_block *block, int row,
@@ -188,9 +248,13 @@ emc_status emc_ranker_cell(emc_ranker *ranker, const emc_cell_block *block, int 
         sums = ranker->touched_sums;
         n = n_touched;
     }
-    const int n_kept = choose(ranker, genes, sums, n, ranked);
-    const int n_top = n_kept < ranker->n_top ? n_kept : ranker->n_top;
-    cells_top(ranker->candidates, n_kept, ranker->n_top);
+    step_counts counts;
+    int n_in;
+    count_steps(ranker, genes, sums, (int)n, &counts, ranked);
+    const double *values = ranker->options.medians ? ranker->scaled : sums;
+    const int n_wanted = gather(ranker, genes, values, (int)n, &counts, ranked->n_kept, &n_in);
+    const int n_top = ranked->n_kept < ranker->n_top ? ranked->n_kept : ranker->n_top;
+    cells_top(ranker->candidates, n_wanted, n_in, n_top);
     for (int i = 0; i < n_top; i++) {
         ranker->out_genes[i] = ranker->candidates[i].gene;
         ranker->out_values[i] = ranker->candidates[i].value;

@@ -1,19 +1,7 @@
-/*
- * Which are the best of many candidates?
- *
- * Values are counted by their leading bits, which tells those that are in for certain from those on
- * the edge; only the edge is searched further, and only what is in is sorted. Counts have few
- * values, so the edge is most often a single one and the order of names decides there.
- */
+/* Which are the best of many candidates? */
 #include "cells/top.h"
 
 #include <stdbool.h>
-#include <string.h>
-
-/* 64 steps to each doubling, from 2^-8 to 2^24; what lies beyond shares the first or last step. */
-#define STEP_BITS  6
-#define N_STEPS    2048
-#define LEAST_BITS ((int64_t)(1023 - 8) << STEP_BITS)
 
 /* Fewer are sorted at once. */
 #define FEW 24
@@ -29,15 +17,6 @@ static inline void swap(cells_candidate *a, cells_candidate *b)
 
     *a = *b;
     *b = c;
-}
-
-static inline int step_of(double value)
-{
-    int64_t bits;
-
-    memcpy(&bits, &value, sizeof bits);
-    bits = (bits >> (52 - STEP_BITS)) - LEAST_BITS;
-    return bits < 0 ? 0 : bits >= N_STEPS ? N_STEPS - 1 : (int)bits;
 }
 
 static void sort_few(cells_candidate *c, int n)
@@ -164,30 +143,9 @@ static void select_first(cells_candidate *c, int n, int n_first)
         sort_few(c, n);
 }
 
-void cells_top(cells_candidate *c, int n, int n_top)
+void cells_top(cells_candidate *candidates, int n, int n_in, int n_top)
 {
-    uint32_t counts[N_STEPS];
-    int edge = N_STEPS, n_in = 0, n_edge = 0, n_seen = 0;
-
-    if (n <= n_top) {
-        sort(c, n);
-        return;
-    }
-    memset(counts, 0, sizeof counts);
-    for (int i = 0; i < n; i++)
-        counts[step_of(c[i].value)]++;
-    while (n_in + n_edge < n_top) {
-        n_in += n_edge;
-        n_edge = (int)counts[--edge];
-    }
-    /* Those above the edge to the front, then those on it. */
-    int in = 0;
-    for (int i = 0; in < n_in; i++)
-        if (step_of(c[i].value) > edge)
-            swap(&c[i], &c[in++]);
-    for (int i = n_in; n_seen < n_edge; i++)
-        if (step_of(c[i].value) == edge)
-            swap(&c[i], &c[n_in + n_seen++]);
-    select_first(c + n_in, n_edge, n_top - n_in);
-    sort(c, n_top);
+    if (n > n_top)
+        select_first(candidates + n_in, n - n_in, n_top - n_in);
+    sort(candidates, n < n_top ? n : n_top);
 }
