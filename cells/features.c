@@ -167,11 +167,14 @@ static emc_status take(cells_column *out, const cells_file *file, const cells_co
 }
 
 static emc_status name_genes(cells_file *file, const cells_features *features, const uint8_t *keep,
-                             const char *genome, const char *from, const char *wanted)
+                             const char *genome, const char *from, const emc_cells_options *options)
 {
+    const char *wanted = options->gene_symbols;
     const bool has_both = features->ids.n && features->names.n;
-    const bool by_id = wanted && (!strcmp(wanted, "gene_ids") || !strcmp(wanted, "id"));
     const bool as_they_are = wanted && !strcmp(wanted, "index");
+    /* A table of symbols wants ids. */
+    const bool by_id = wanted && (!strcmp(wanted, "gene_ids") || !strcmp(wanted, "id") ||
+                                  (as_they_are && options->gene_table));
     const bool by_name = !wanted || as_they_are || !strcmp(wanted, "gene_names") ||
                          !strcmp(wanted, "gene_symbols") || !strcmp(wanted, "name");
 
@@ -220,7 +223,7 @@ emc_status cells_features_apply(cells_file *file, const cells_features *features
     for (size_t i = 0; status == EMC_OK && i < n; i++)
         file->gene_of_column[i] = keep[i] ? file->n_genes++ : -1;
     if (status == EMC_OK)
-        status = name_genes(file, features, keep, genome, from, options->gene_symbols);
+        status = name_genes(file, features, keep, genome, from, options);
     if (status == EMC_OK && file->n_genes < file->n_columns)
         status = emc_text_addf(&file->names, "; %d other features left out",
                                file->n_columns - file->n_genes);

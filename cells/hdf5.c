@@ -23,6 +23,8 @@ static hdf5_kind kind_of(hid_t root)
         return KIND_H5AD;
     if (cells_tenx_is(root))
         return KIND_TENX;
+    if (cells_loom_is(root))
+        return KIND_LOOM;
     return KIND_OTHER;
 }
 
@@ -64,6 +66,7 @@ static emc_status hdf5_open(cells_file *file, const emc_cells_options *options)
         const hdf5_kind kind = kind_of(root);
         status = kind == KIND_H5AD   ? cells_h5ad_open(file, root, options)
                  : kind == KIND_TENX ? cells_tenx_open(file, root, options)
+                 : kind == KIND_LOOM ? cells_loom_open(file, root, options)
                                      : unknown(root, file->path);
     }
     cells_h5_close(root); /* the matrix's own handles keep the file open */
@@ -80,8 +83,13 @@ static emc_status hdf5_list(cells_catalog *catalog, const char *path,
 
     cells_h5_enter(&guard);
     status = cells_h5_open_file_with(&root, path, options->allow_external);
-    if (status == EMC_OK && kind_of(root) == KIND_H5AD)
-        status = cells_h5ad_list(catalog, root, path);
+    if (status == EMC_OK) {
+        const hdf5_kind kind = kind_of(root);
+        status = kind == KIND_H5AD   ? cells_h5ad_list(catalog, root, path)
+                 : kind == KIND_TENX ? cells_tenx_list(catalog, root, path)
+                 : kind == KIND_LOOM ? cells_loom_list(catalog, root, path)
+                                     : unknown(root, path);
+    }
     cells_h5_close(root);
     cells_h5_leave(&guard);
     return status;

@@ -2,7 +2,7 @@
 find_package(HDF5 REQUIRED COMPONENTS C)
 find_package(ZLIB REQUIRED)
 
-foreach(subject read text genes rank result turn mtx)
+foreach(subject read text genes rank result turn)
   emt_add_test(NAME test_cells_${subject} SOURCES test_cells_${subject}.c
                LINKS emc_cells emc_base ZLIB::ZLIB)
 endforeach()
@@ -18,6 +18,7 @@ foreach(subject h5ad_out h5ad_faults)
                LINKS emc_cells emc_base ${HDF5_C_LIBRARIES})
   target_include_directories(test_cells_${subject} SYSTEM PRIVATE ${HDF5_INCLUDE_DIRS})
 endforeach()
+include(cells_formats.cmake)
 include(cells_storage.cmake)
 include(choice.cmake)
 include(cells_codecs.cmake)

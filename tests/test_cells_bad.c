@@ -118,7 +118,6 @@ static void real_bad_files(void **state)
         {"formats_h5ad/anndata_v0.11.4.h5ad", EMC_ERR_FORMAT, "no matrix"},
         {"formats_h5ad/anndata_v0.7.0.h5ad", EMC_ERR_FORMAT, "filter 32000 (lzf)"},
         {"formats_h5ad/cellxgene_schema_example_valid.h5ad", EMC_ERR_FORMAT, "Ensembl ids"},
-        {"formats_text_loom/loompy_test.loom", EMC_ERR_FORMAT, "10x or loom"},
         {"formats_text_loom/scp/expression_matrix_bad_duplicate_gene.txt", EMC_ERR_FORMAT,
          "two genes are called \"Itm2a\" (1 and 2)"},
         {"formats_text_loom/scp/expression_matrix_non_unique.txt", EMC_ERR_FORMAT,

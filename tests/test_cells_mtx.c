@@ -322,7 +322,7 @@ static void options_of_folders(void **state)
 
 /* ---- large files ---- */
 
-enum { N_CELLS = 6000, N_GENES = 200 };
+enum { N_CELLS = 3000, N_GENES = 200 };
 
 /* Entries of a cell: those genes g with (g * 7 + cell) % 11 < 4, of value 1 + (g + cell) % 99999.
  */
@@ -405,7 +405,7 @@ static void large_files_and_seeks(void **state)
             check_rows(&block);
         }
         assert_int_equal(n, N_CELLS);
-        for (int i = 0; i < 40; i++) {
+        for (int i = 0; i < 15; i++) {
             const int64_t row = (int64_t)(emt_random(&random) % N_CELLS);
             EMT_OK(emc_cells_seek(cells, row));
             EMT_OK(emc_cells_next(cells, &block));
