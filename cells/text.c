@@ -8,17 +8,19 @@
 #include "base/size.h"
 #include "cells/genes.h"
 #include "cells/record.h"
-#include "cells/source.h"
+#include "cells/turn.h"
 
-/* A table as it stands in the file: names on top and at the side, values by file row. */
+/* A table as it stands in the file: names on top and at the side. Which of them are cells is known
+ * only when the last line has been seen, so the file is read twice: for the names, and for the
+ * values, which then go where they belong. */
 typedef struct {
     const char *path;
     cells_records *records;
     char *corner; /* the header's first field when it stands above the side names */
     cells_strings top;
     cells_strings side;
-    cells_memory *values;
-    size_t rows_capacity, genes_capacity, values_capacity;
+    size_t n_fields; /* of every row */
+    cells_turn *values;
 } text_table;
 
 static emc_status add_name(cells_strings *names, const char *name, const text_table *table)
@@ -39,40 +41,6 @@ static emc_status not_a_number(const text_table *table, size_t column, const cha
                     cells_records_field(table->records, 0), column + 1,
                     cells_strings_at(&table->top, column - 1), text,
                     *text ? "no number" : "empty, wanted a number");
-}
-
-static emc_status read_row(text_table *table, size_t n_fields)
-{
-    cells_memory *values = table->values;
-    int64_t n = values->indptr[values->n_rows];
-
-    EMC_TRY(add_name(&table->side, cells_records_field(table->records, 0), table));
-    EMC_TRY(emc_reserve(&values->genes, &table->genes_capacity, (size_t)n + n_fields,
-                        sizeof *values->genes, "a text table"));
-    EMC_TRY(emc_reserve(&values->values, &table->values_capacity, (size_t)n + n_fields,
-                        sizeof *values->values, "a text table"));
-    for (size_t i = 1; i < n_fields; i++) {
-        const char *text = cells_records_field(table->records, i);
-        double value;
-        if (text[0] == '0' && !text[1])
-            continue;
-        if (!cells_parse_number(&value, text))
-            return not_a_number(table, i, text);
-        if (value != 0.0) {
-            values->genes[n] = (int32_t)(i - 1);
-            values->values[n++] = value;
-        }
-    }
-    if (n > CELLS_MEMORY_VALUES)
-        return emc_fail(EMC_ERR_FORMAT,
-                        "%s: line %lld: more than %lld values that are not zero; too many for a "
-                        "text table: convert it to .h5ad",
-                        table->path, (long long)cells_records_line(table->records),
-                        (long long)CELLS_MEMORY_VALUES);
-    EMC_TRY(emc_reserve(&values->indptr, &table->rows_capacity, (size_t)values->n_rows + 2,
-                        sizeof *values->indptr, "a text table"));
-    values->indptr[++values->n_rows] = n;
-    return EMC_OK;
 }
 
 static emc_status read_header(text_table *table, size_t *n_header)
@@ -100,42 +68,93 @@ static emc_status take_corner(text_table *table)
     return status;
 }
 
-static emc_status read_table(text_table *table)
+static emc_status wrong_width(const text_table *table, size_t n_fields, size_t n_header)
 {
-    size_t n_header, n_fields, wanted = 0;
+    const bool one_more = n_fields != table->n_fields && table->n_fields != n_header;
 
-    EMC_TRY(emc_alloc(&table->values, 1, sizeof *table->values, "a text table"));
-    EMC_TRY(emc_reserve(&table->values->indptr, &table->rows_capacity, 1,
-                        sizeof *table->values->indptr, "a text table"));
-    table->values->indptr[0] = 0;
+    return emc_fail(EMC_ERR_FORMAT,
+                    "%s: line %lld: %zu fields, but the header has %zu%s; every row must have as "
+                    "many as the header, or one more",
+                    table->path, (long long)cells_records_line(table->records), n_fields, n_header,
+                    one_more ? " and the first row one more" : "");
+}
+
+/* The names, and that all rows are of one width. */
+static emc_status read_names(text_table *table)
+{
+    size_t n_header, n_fields;
+
     EMC_TRY(read_header(table, &n_header));
     for (;;) {
         EMC_TRY(cells_records_next(table->records, &n_fields));
         if (n_fields == 0)
             break;
-        if (wanted == 0) {
-            wanted = n_fields;
+        if (table->n_fields == 0) {
+            table->n_fields = n_fields;
             if (n_fields == n_header)
                 EMC_TRY(take_corner(table));
         }
         /* R's write.table names the columns but not the one of row names. */
-        if (n_fields != wanted || (n_fields != n_header && n_fields != n_header + 1))
-            return emc_fail(
-                EMC_ERR_FORMAT,
-                "%s: line %lld: %zu fields, but the header has %zu%s; every row must "
-                "have as many as the header, or one more",
-                table->path, (long long)cells_records_line(table->records), n_fields, n_header,
-                n_fields != wanted && wanted != n_header ? " and the first row one more" : "");
+        if (n_fields != table->n_fields || (n_fields != n_header && n_fields != n_header + 1))
+            return wrong_width(table, n_fields, n_header);
         if (n_fields < 2)
             return emc_fail(EMC_ERR_FORMAT,
                             "%s: line %lld: a single column; wanted names and numbers separated "
                             "by tab, comma, semicolon or blanks",
                             table->path, (long long)cells_records_line(table->records));
-        EMC_TRY(read_row(table, n_fields));
+        EMC_TRY(add_name(&table->side, cells_records_field(table->records, 0), table));
     }
-    if (wanted == 0)
+    if (table->n_fields == 0)
         return emc_fail(EMC_ERR_FORMAT, "%s: a header and no rows", table->path);
+    if (table->side.n > INT_MAX)
+        return emc_fail(EMC_ERR_FORMAT, "%s: %zu x %zu is too large for a text table", table->path,
+                        table->side.n, table->top.n);
     return EMC_OK;
+}
+
+static emc_status add_row(text_table *table, int32_t row, bool genes_in_rows)
+{
+    for (size_t i = 1; i < table->n_fields; i++) {
+        const char *text = cells_records_field(table->records, i);
+        const int32_t column = (int32_t)(i - 1);
+        double value;
+        if (text[0] == '0' && !text[1])
+            continue;
+        if (!cells_parse_number(&value, text))
+            return not_a_number(table, i, text);
+        if (value != 0.0)
+            EMC_TRY(genes_in_rows ? cells_turn_add(table->values, column, row, value)
+                                  : cells_turn_add(table->values, row, column, value));
+    }
+    return EMC_OK;
+}
+
+/* The second reading. */
+static emc_status read_values(text_table *table, bool genes_in_rows,
+                              const emc_cells_options *options)
+{
+    const char delimiter = cells_records_delimiter(table->records);
+    cells_turn_options turning;
+    size_t n_fields;
+
+    cells_turn_options_from(&turning, options);
+    turning.path = table->path;
+    turning.n_rows = (int64_t)(genes_in_rows ? table->top.n : table->side.n);
+    turning.n_columns = (int)(genes_in_rows ? table->side.n : table->top.n);
+    turning.advice = "convert it once: ad.read_csv(...).write_h5ad(...), of cells in rows";
+    EMC_TRY(cells_turn_open(&table->values, &turning));
+    cells_records_close(table->records);
+    table->records = NULL;
+    EMC_TRY(cells_records_open(&table->records, table->path, delimiter));
+    EMC_TRY(cells_records_next(table->records, &n_fields));
+    for (size_t row = 0; row < table->side.n; row++) {
+        EMC_TRY(cells_records_next(table->records, &n_fields));
+        if (n_fields != table->n_fields)
+            return emc_fail(EMC_ERR_IO, "%s: line %lld: it changed while it was read", table->path,
+                            (long long)cells_records_line(table->records));
+        EMC_TRY(add_row(table, (int32_t)row, genes_in_rows));
+    }
+    return cells_turn_end(table->values);
 }
 
 static int count_known(const cells_strings *names)
@@ -188,74 +207,41 @@ static emc_status find_orientation(emc_orientation *out, emc_text *why, const te
     return emc_text_addf(why, "the header starts with %s", table->corner);
 }
 
-/* Rows become columns; entries keep their order. */
-static emc_status transpose(cells_memory *values, int64_t n_columns)
+static emc_status describe(cells_file *file, const text_table *table, bool genes_in_rows,
+                           const char *why, bool is_gz)
 {
-    const int64_t n_values = values->indptr[values->n_rows];
-    emc_status status;
-    int64_t *indptr = NULL;
-    int32_t *genes = NULL;
-    double *moved = NULL;
-
-    status = emc_alloc(&indptr, (size_t)n_columns + 2, sizeof *indptr, "a text table");
-    if (status == EMC_OK)
-        status = emc_alloc(&genes, (size_t)n_values, sizeof *genes, "a text table");
-    if (status == EMC_OK)
-        status = emc_alloc(&moved, (size_t)n_values, sizeof *moved, "a text table");
-    if (status != EMC_OK)
-        goto done;
-    /* Shifted by one, so that filling a row leaves indptr as it should be. */
-    for (int64_t k = 0; k < n_values; k++)
-        indptr[values->genes[k] + 2]++;
-    for (int64_t i = 1; i <= n_columns + 1; i++)
-        indptr[i] += indptr[i - 1];
-    for (int64_t row = 0; row < values->n_rows; row++)
-        for (int64_t k = values->indptr[row]; k < values->indptr[row + 1]; k++) {
-            const int64_t to = indptr[values->genes[k] + 1]++;
-            genes[to] = (int32_t)row;
-            moved[to] = values->values[k];
-        }
-    free(values->indptr);
-    free(values->genes);
-    free(values->values);
-    *values = (cells_memory){n_columns, indptr, genes, moved};
-    return EMC_OK;
-
-done:
-    free(indptr);
-    free(genes);
-    free(moved);
-    return status;
+    file->n_values = cells_turn_count(table->values);
+    EMC_TRY(
+        emc_text_addf(&file->matrix, "%s in rows (%s)", genes_in_rows ? "genes" : "cells", why));
+    EMC_TRY(emc_text_add_string(&file->matrix_name, "X"));
+    EMC_TRY(emc_text_add_string(&file->storage, "table"));
+    EMC_TRY(emc_text_add_string(&file->dtype, "text"));
+    EMC_TRY(emc_text_add_string(&file->filters, is_gz ? "gzip" : "none"));
+    return emc_text_add_string(&file->names, genes_in_rows ? "the first column" : "the header");
 }
 
 static emc_status fill_file(cells_file *file, text_table *table, const emc_cells_options *options)
 {
     emc_orientation orientation = options->orientation;
     emc_text why = {0};
-    const int64_t n_columns = (int64_t)table->top.n;
     emc_status status = find_orientation(&orientation, &why, table);
+    const bool genes_in_rows = orientation == EMC_GENES_IN_ROWS;
 
-    if (status == EMC_OK && orientation == EMC_GENES_IN_ROWS)
-        status = transpose(table->values, n_columns);
     if (status == EMC_OK)
-        status = emc_text_addf(&file->matrix, "%s in rows (%s)",
-                               orientation == EMC_GENES_IN_ROWS ? "genes" : "cells", why.bytes);
+        status = read_values(table, genes_in_rows, options);
     if (status == EMC_OK)
-        status = emc_text_add_string(
-            &file->names, orientation == EMC_GENES_IN_ROWS ? "the first column" : "the header");
+        status =
+            describe(file, table, genes_in_rows, why.bytes, cells_path_ends(file->path, ".gz"));
     emc_text_free(&why);
     EMC_TRY(status);
-    cells_strings *cells = orientation == EMC_GENES_IN_ROWS ? &table->top : &table->side;
-    cells_strings *genes = orientation == EMC_GENES_IN_ROWS ? &table->side : &table->top;
-    if (genes->n > INT_MAX || cells->n > INT_MAX)
-        return emc_fail(EMC_ERR_FORMAT, "%s: %zu x %zu is too large for a text table", table->path,
-                        cells->n, genes->n);
+    cells_strings *cells = genes_in_rows ? &table->top : &table->side;
+    cells_strings *genes = genes_in_rows ? &table->side : &table->top;
     file->cell_ids = (cells_column){.values = *cells, .n = cells->n};
     file->gene_names = (cells_column){.values = *genes, .n = genes->n};
     *cells = *genes = (cells_strings){0};
     file->n_cells = (int64_t)file->cell_ids.n;
     file->n_genes = (int)file->gene_names.n;
-    file->ops = &cells_memory_ops;
+    file->ops = &cells_turn_ops;
     file->source = table->values;
     table->values = NULL;
     if (!options->gene_symbols && cells_name_kind_of(&file->gene_names) == CELLS_NAMES_ENSEMBL)
@@ -304,13 +290,13 @@ static emc_status text_open(cells_file *file, const emc_cells_options *options)
     if (status == EMC_OK)
         status = cells_records_open(&table.records, file->path, 0);
     if (status == EMC_OK)
-        status = read_table(&table);
+        status = read_names(&table);
     if (status == EMC_OK)
         status = fill_file(file, &table, options);
     cells_records_close(table.records);
     cells_strings_free(&table.top);
     cells_strings_free(&table.side);
-    cells_memory_close(table.values);
+    cells_turn_close(table.values);
     free(table.corner);
     return status;
 }

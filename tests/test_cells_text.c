@@ -382,6 +382,105 @@ static void random_bytes(void **state)
     assert_true(n_good > 0);
 }
 
+static void count_lines(void *context, const char *line)
+{
+    assert_non_null(strstr(line, "convert it once"));
+    ++*(int *)context;
+}
+
+/* A table that does not fit its budget, in both orientations, leaves cell by cell all the same. */
+static void through_scratch(void **state)
+{
+    enum { CELLS = 40, GENES = 60 };
+    static char text[200000];
+
+    (void)state;
+    for (int genes_in_rows = 0; genes_in_rows < 2; genes_in_rows++) {
+        const int rows = genes_in_rows ? GENES : CELLS, columns = genes_in_rows ? CELLS : GENES;
+        int n_lines = 0, n_rows = 0;
+        const emc_cells_options options = {.orientation = genes_in_rows ? EMC_GENES_IN_ROWS
+                                                                        : EMC_CELLS_IN_ROWS,
+                                           .turn_bytes = 4096,
+                                           .scratch_dir = emt_temp_dir(),
+                                           .on_log = count_lines,
+                                           .context = &n_lines,
+                                           .max_rows = 7};
+        emc_cells *cells;
+        emc_cell_block block;
+        size_t n = (size_t)sprintf(text, "x");
+        for (int c = 0; c < columns; c++)
+            n += (size_t)sprintf(text + n, "\t%c%d", genes_in_rows ? 'c' : 'g', c);
+        for (int r = 0; r < rows; r++) {
+            n += (size_t)sprintf(text + n, "\n%c%d", genes_in_rows ? 'g' : 'c', r);
+            for (int c = 0; c < columns; c++)
+                n += (size_t)sprintf(text + n, "\t%d",
+                                     genes_in_rows ? c * 100 + r + 1 : r * 100 + c + 1);
+        }
+        EMT_OK(emc_cells_open(&cells, emt_write("large.tsv", text, n), &options));
+        assert_int_equal(n_lines, 1);
+        assert_int_equal(emc_cells_n_cells(cells), CELLS);
+        do {
+            EMT_OK(emc_cells_next(cells, &block));
+            for (int r = 0; r < block.n_rows; r++, n_rows++) {
+                assert_int_equal(block.indptr[r + 1] - block.indptr[r], GENES);
+                for (int64_t k = block.indptr[r]; k < block.indptr[r + 1]; k++)
+                    assert_true(block.values[k] == n_rows * 100 + block.genes[k] + 1);
+            }
+        } while (block.n_rows);
+        assert_int_equal(n_rows, CELLS);
+        emc_cells_close(cells);
+    }
+}
+
+/* Files of other programs: Seurat's has a header one column short, the large one has quotes. Names
+ * and sums as pandas reads them. */
+static void real_tables(void **state)
+{
+    static const struct {
+        const char *name;
+        int n_cells, n_genes;
+        const char *cell, *gene; /* the last ones */
+        double sum;
+    } tables[] = {
+        {"seurat_pbmc_raw.txt", 80, 230, "CTTGATTGATCTTC", "S100B", 19633},
+        {"scp/dense_matrix_19_genes_1000_cells.txt", 1000, 19, "Granuloma1_1955", "AAR2",
+         1387.4338335405241},
+        {"scp/dense_matrix_no_exp_data.txt", 4, 4, "CELL_0004", "Fam109a", 0},
+    };
+    static const struct {
+        const char *name, *text;
+    } refused[] = {
+        {"scp/expression_matrix_bad_duplicate_gene.txt", "two genes are called \"Itm2a\""},
+        {"scp/expression_matrix_non_unique.txt", "two cells are called \"CELL_0001\""},
+    };
+    char name[256];
+    emc_cells *cells;
+    emc_cell_block block;
+
+    (void)state;
+    emt_need_shared("data/formats_text_loom/seurat_pbmc_raw.txt");
+    for (size_t i = 0; i < EMC_COUNT(tables); i++) {
+        double sum = 0;
+        snprintf(name, sizeof name, "data/formats_text_loom/%s", tables[i].name);
+        EMT_OK(emc_cells_open(&cells, emt_shared(name), NULL));
+        assert_int_equal(emc_cells_n_cells(cells), tables[i].n_cells);
+        assert_int_equal(emc_cells_n_genes(cells), tables[i].n_genes);
+        assert_string_equal(emc_cells_id(cells, tables[i].n_cells - 1), tables[i].cell);
+        assert_string_equal(emc_cells_gene_names(cells)[tables[i].n_genes - 1], tables[i].gene);
+        do {
+            EMT_OK(emc_cells_next(cells, &block));
+            for (int64_t k = 0; block.n_rows && k < block.indptr[block.n_rows]; k++)
+                sum += block.values[k];
+        } while (block.n_rows);
+        assert_true(fabs(sum - tables[i].sum) <= 1e-9 * tables[i].sum);
+        emc_cells_close(cells);
+    }
+    for (size_t i = 0; i < EMC_COUNT(refused); i++) {
+        snprintf(name, sizeof name, "data/formats_text_loom/%s", refused[i].name);
+        EMT_FAILS(EMC_ERR_FORMAT, refused[i].text, emc_cells_open(&cells, emt_shared(name), NULL));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -389,7 +488,8 @@ int main(void)
         cmocka_unit_test(negative_numbers),  cmocka_unit_test(bad_tables),
         cmocka_unit_test(truncated_gzip),    cmocka_unit_test(options_of_tables),
         cmocka_unit_test(across_the_buffer), cmocka_unit_test(decimals),
-        cmocka_unit_test(random_bytes),
+        cmocka_unit_test(random_bytes),      cmocka_unit_test(through_scratch),
+        cmocka_unit_test(real_tables),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
