@@ -5,6 +5,10 @@ if(NOT EMCELL_ENGINE_ONLY)
       COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/${subject}_test.sh $<TARGET_FILE:emcell>
         ${CMAKE_SOURCE_DIR})
   endforeach()
+  add_executable(make_run make_run.c)
+  target_link_libraries(make_run PRIVATE emc_annotate emc_flags)
+  add_test(NAME test_status COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/status_test.sh
+    $<TARGET_FILE:emcell> $<TARGET_FILE:make_run>)
 endif()
 
 # The same command over the virtual GPU.

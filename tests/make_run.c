@@ -1,0 +1,93 @@
+/* Makes a run folder in a state that `emcell status` is then asked about.
+ * usage: make_run DIR fresh|crashed|running|finished. "running" works until its input ends. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "annotate/ledger.h"
+#include "annotate/plan.h"
+
+#define N_CELLS     950
+#define SHARD_CELLS 100
+
+#define NEED(call)                                                                                 \
+    do {                                                                                           \
+        if ((call) != EMC_OK) {                                                                    \
+            fprintf(stderr, "%s: %s\n", #call, emc_message());                                     \
+            return 1;                                                                              \
+        }                                                                                          \
+    } while (0)
+
+#define REASON "no \"luck\"\033[31m\nat all"
+
+/* Of ten shards 2 fails three times and is parked, 3 fails once; 0, 1, 4 and the last, which is
+ * half a shard, are done; 5 and 6 stay claimed; 3, 7 and 8 are open. */
+static int work(emc_ledger *ledger)
+{
+    static const int64_t done[] = {0, 1, 4, 9};
+    emc_claim outcome;
+    int64_t shard;
+
+    for (int i = 0; i < 10; i++)
+        NEED(emc_ledger_claim(ledger, &shard, &outcome));
+    for (int i = 0; i < 3; i++) {
+        NEED(emc_ledger_fail(ledger, 2, i == 2 ? REASON : "first", NULL));
+        if (i < 2)
+            NEED(emc_ledger_claim(ledger, &shard, &outcome));
+    }
+    NEED(emc_ledger_fail(ledger, 3, "once", NULL));
+    for (size_t i = 0; i < EMC_COUNT(done); i++)
+        NEED(emc_ledger_publish(ledger, done[i], "x", 1));
+    NEED(emc_ledger_release(ledger, 7));
+    NEED(emc_ledger_release(ledger, 8));
+    return 0;
+}
+
+static int finish(emc_ledger *ledger)
+{
+    emc_claim outcome = EMC_CLAIM_GOT;
+    int64_t shard;
+
+    for (;;) {
+        NEED(emc_ledger_claim(ledger, &shard, &outcome));
+        if (outcome != EMC_CLAIM_GOT)
+            return 0;
+        NEED(emc_ledger_publish(ledger, shard, "x", 1));
+    }
+}
+
+int main(int argc, char **argv)
+{
+    const emc_ledger_options options = {.heartbeat_s = 0.02};
+    emc_ledger *ledger;
+    emc_plan plan = {0};
+    bool first;
+
+    if (argc != 3)
+        return 2;
+    plan.n_rows = plan.n_cells = N_CELLS;
+    plan.shard_cells = SHARD_CELLS;
+    plan.max_tries = 3;
+    if (mkdir(argv[1], 0755) != 0)
+        return 2;
+    NEED(emc_plan_write(&plan, argv[1], &first));
+    NEED(emc_plan_read(&plan, argv[1]));
+    emc_plan_free(&plan);
+    if (strcmp(argv[2], "fresh") == 0)
+        return 0;
+    NEED(emc_ledger_open(&ledger, argv[1], 10, &options));
+    emc_ledger_report(ledger, 350, 25.0);
+    if ((strcmp(argv[2], "finished") == 0 ? finish(ledger) : work(ledger)) != 0)
+        return 1;
+    if (strcmp(argv[2], "crashed") == 0)
+        _exit(0);
+    if (strcmp(argv[2], "running") == 0) {
+        usleep(200000);
+        puts("ready");
+        fflush(stdout);
+        getchar();
+    }
+    emc_ledger_close(ledger);
+    return 0;
+}
