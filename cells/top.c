@@ -52,8 +52,6 @@ static void sink(cells_candidate *heap, int n, cells_candidate c)
 /* For what an unlucky choice of pivots leaves: never slow. */
 static void sort_heap(cells_candidate *c, int n)
 {
-    for (int i = n / 2; i-- > 0;)
-        sink(c + i, 0, c[i]);     /* a leaf's heap of one */
     for (int i = 1; i < n; i++) { /* grows the heap, worst on top */
         const cells_candidate one = c[i];
         int at = i;
