@@ -10,6 +10,28 @@
 #include "runtime/emcell.h"
 #ifndef EMCELL_ENGINE_ONLY
 #include "annotate/about.h"
+#include "cells/storage.h"
+#endif
+
+#ifndef EMCELL_ENGINE_ONLY
+/* "reads chunks of gzip 1.14 (HDF5 filter 1, zarr, text)", and what is missing. */
+static void print_storage(void)
+{
+    emc_storage storage;
+
+    printf("HDF5 is %s\n", emc_storage_threads_hdf5()
+                               ? "thread-safe"
+                               : "not thread-safe: emcell lets one thread at a time call it");
+    for (int i = 0; emc_storage_describe(i, &storage); i++) {
+        if (storage.version)
+            printf("unpacks %s%s%s: %s\n", storage.name, *storage.version ? " " : "",
+                   storage.version, storage.where);
+        else
+            printf("cannot unpack %s (%s): its library was not there at the build; scripts/setup "
+                   "installs it\n",
+                   storage.name, storage.where);
+    }
+}
 #endif
 
 static void print_libraries(void)
@@ -19,6 +41,7 @@ static void print_libraries(void)
 
     for (int i = 0; emc_about_library(i, &library); i++)
         printf("%s %s: %s\n", library.name, library.version, library.what);
+    print_storage();
 #else
     printf("this build has the engine alone: bench and doctor\n");
 #endif

@@ -201,6 +201,7 @@ check test "$(wc -l <out.txt)" = 2
 expect_line 66 'no_such_cell' "$emcell" prompt -q --input "$cells" --cell no_such_cell
 
 expect 0 'HDF5' "$emcell" doctor
+expect 0 'HDF5 filter 32000' "$emcell" doctor
 check grep -q '^--device auto runs on ' out.txt
 
 # The bench: data on standard output alone, a row for each combination.
