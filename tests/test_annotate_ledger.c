@@ -235,6 +235,46 @@ static void test_a_claim_of_what_is_done(void **state)
     assert_int_equal(count_files(run, "claims", ""), 0);
 }
 
+/* Between a look at the folder and the claim that follows from it, others do not stand still. Each
+ * case is what they may have done meanwhile. */
+static void test_the_second_look(void **state)
+{
+    (void)state;
+    const char *run = make_run("second");
+    fake_clock clock = {0};
+    const emc_ledger_options options = silent(&clock);
+    emc_ledger *ledger = open_ledger(run, 6, &options);
+    const ledger_claim three = {3, 1}, four = {4, 1}, five = {5, 1};
+    emc_hash sign;
+    bool got = true;
+
+    put_text(in_run(run, "done", "000000.shard"), "done by another");
+    EMT_OK(ledger_take(ledger, 0, NULL, NULL, &got));
+    assert_false(got);
+    put_text(in_run(run, "failed", "000001.3.json"), "parked by another");
+    EMT_OK(ledger_take(ledger, 1, NULL, NULL, &got));
+    assert_false(got);
+    put_text(in_run(run, "claims", "000002.2"), "another ends its claim, the first turn first");
+    EMT_OK(ledger_take(ledger, 2, NULL, NULL, &got));
+    assert_false(got);
+    put_text(in_run(run, "claims", "000003.1"), "judged");
+    ledger_is_free(ledger, &three, &sign);
+    put_text(in_run(run, "claims", "000003.1"), "claimed anew");
+    EMT_OK(ledger_take(ledger, 3, &three, &sign, &got));
+    assert_false(got);
+    put_text(in_run(run, "claims", "000004.1"), "judged");
+    ledger_is_free(ledger, &four, &sign);
+    unlink(in_run(run, "claims", "000004.1"));
+    EMT_OK(ledger_take(ledger, 4, &four, &sign, &got));
+    assert_false(got);
+    assert_int_equal(count_files(run, "claims", ""), 2); /* nothing of ours is left */
+    put_text(in_run(run, "claims", "000005.1"), "judged");
+    ledger_is_free(ledger, &five, &sign);
+    EMT_OK(ledger_take(ledger, 5, &five, &sign, &got));
+    assert_true(got);
+    emc_ledger_close(ledger);
+}
+
 /* Claims as others would have made them: this process's, with one member changed. */
 static void test_whose_claim(void **state)
 {
@@ -433,6 +473,7 @@ int main(void)
         cmocka_unit_test(test_the_heart_beats),
         cmocka_unit_test(test_a_dead_process),
         cmocka_unit_test(test_a_claim_of_what_is_done),
+        cmocka_unit_test(test_the_second_look),
         cmocka_unit_test(test_whose_claim),
         cmocka_unit_test(test_a_job_started_anew),
         cmocka_unit_test(test_parking),
