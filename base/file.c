@@ -294,30 +294,15 @@ emc_status emc_out_file_write(emc_out_file *file, const void *bytes, size_t n_by
     return EMC_OK;
 }
 
-emc_status emc_out_file_keep(emc_out_file *file, const char *ending)
-{
-    char *path;
-    emc_status status = EMC_OK;
-
-    if (fflush(file->stream) != 0)
-        return write_failed(file);
-    if (!file->temporary[0]) {
-        file->committed = true;
-        return EMC_OK;
-    }
-    EMC_TRY(emc_alloc(&path, strlen(file->path) + strlen(ending) + 1, 1, "a path"));
-    strcpy(path, file->path);
-    strcat(path, ending);
-    if (fsync(fileno(file->stream)) != 0 || rename(file->temporary, path) != 0)
-        status = write_failed(file);
-    file->committed = status == EMC_OK;
-    free(path);
-    return status;
-}
-
 emc_status emc_out_file_commit(emc_out_file *file)
 {
-    return emc_out_file_keep(file, "");
+    if (fflush(file->stream) != 0)
+        return write_failed(file);
+    if (file->temporary[0] &&
+        (fsync(fileno(file->stream)) != 0 || rename(file->temporary, file->path) != 0))
+        return write_failed(file);
+    file->committed = true;
+    return EMC_OK;
 }
 
 void emc_out_file_close(emc_out_file *file)

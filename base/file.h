@@ -57,10 +57,6 @@ emc_status emc_out_file_open(emc_out_file **out, const char *path);
 /* Buffered. EMC_ERR_IO (disk full, closed pipe) here or at the commit, never silently. */
 emc_status emc_out_file_write(emc_out_file *file, const void *bytes, size_t n_bytes);
 emc_status emc_out_file_commit(emc_out_file *file);
-
-/* As commit, under the name with `ending` after it: what is not whole, and still worth keeping.
- * Where nothing is renamed it is a commit. */
-emc_status emc_out_file_keep(emc_out_file *file, const char *ending);
 void emc_out_file_close(emc_out_file *file);
 
 /* The name being written to; for a signal handler that must remove it. "" where nothing is

@@ -263,18 +263,13 @@ emc_status emc_table_end_row(emc_table *table)
     return EMC_OK;
 }
 
-emc_status emc_table_keep(emc_table *table, const char *ending)
+emc_status emc_table_commit(emc_table *table)
 {
     if (table->at > 0)
         return emc_fail(EMC_ERR_ARG, "a table row is unfinished");
     if (table->gzip)
         EMC_TRY(deflate_bytes(table, "", 0, Z_FINISH));
-    return emc_out_file_keep(table->file, ending);
-}
-
-emc_status emc_table_commit(emc_table *table)
-{
-    return emc_table_keep(table, "");
+    return emc_out_file_commit(table->file);
 }
 
 const char *emc_table_temporary(const emc_table *table)

@@ -59,9 +59,6 @@ emc_status emc_table_end_row(emc_table *table);
 /* Flushes and gives the file its name. EMC_ERR_ARG: a row is unfinished. After that, only close. */
 emc_status emc_table_commit(emc_table *table);
 
-/* As commit, with `ending` after the file's name: for a table that will not be whole. */
-emc_status emc_table_keep(emc_table *table, const char *ending);
-
 /* The name being written to, for a signal handler that must remove it; "" for "-". */
 const char *emc_table_temporary(const emc_table *table);
 

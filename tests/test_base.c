@@ -93,17 +93,6 @@ static void test_out_file_is_whole_or_absent(void **state)
     assert_string_equal(text, "abc");
     free(text);
 
-    EMT_OK(emc_out_file_open(&file, path));
-    EMT_OK(emc_out_file_write(file, "part", 4));
-    EMT_OK(emc_out_file_keep(file, ".rest"));
-    emc_out_file_close(file);
-    text = emt_read(path, NULL);
-    assert_string_equal(text, "abc");
-    free(text);
-    text = emt_read(emt_temp("out.txt.rest"), NULL);
-    assert_string_equal(text, "part");
-    free(text);
-
     EMT_FAILS(EMC_ERR_CREATE, "nowhere", emc_out_file_open(&file, "/nowhere/at/all"));
     EMT_FAILS(EMC_ERR_CREATE, "a folder", emc_out_file_open(&file, emt_temp_dir()));
     if (access("/dev/full", W_OK) == 0) {
