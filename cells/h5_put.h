@@ -4,8 +4,7 @@
 
 #include "cells/h5.h"
 
-/* EMC_ERR_IO with the system's own words where the library passes them on ("No space left on
- * device"). */
+/* EMC_ERR_IO with the library's own words. A full disk is not told here: see cells/h5_disk.h. */
 emc_status cells_h5_put_failed(const char *path, hid_t at, const char *doing);
 
 /* A new or opened group; closed by the caller. */

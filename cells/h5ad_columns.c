@@ -248,5 +248,5 @@ emc_status h5ad_write_band(emc_h5ad_out *out)
         EMC_TRY(write_ids(out, start, n));
     out->band += (int64_t)n;
     h5ad_clear_band(out);
-    return EMC_OK;
+    return cells_h5_disk_check(&out->disk, out->path);
 }

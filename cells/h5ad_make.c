@@ -1,40 +1,28 @@
 /* Which file do the columns go into: a copy, links, nothing but them, or the input itself? */
-#include <stdio.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/size.h"
 #include "cells/h5ad_parts.h"
 
-/* The access of a file that is written. Objects are in the oldest form that holds them, which is
- * the library's own default and does not raise the version of a file. */
-static hid_t write_access(bool lock)
-{
-    const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
-
-    if (access >= 0)
-        H5Pset_fclose_degree(access, H5F_CLOSE_STRONG);
-#if (H5_VERSION_GE(1, 10, 7) && !H5_VERSION_GE(1, 11, 0)) || H5_VERSION_GE(1, 12, 1)
-    /* A file of our own needs no lock, and some mounts have none. */
-    if (access >= 0 && !lock)
-        H5Pset_file_locking(access, 0, 1);
-#else
-    (void)lock;
-#endif
-    return access;
-}
-
+/* Objects are in the oldest form that holds them, which is the library's own default and does not
+ * raise the version of a file. */
 static emc_status open_to_write(emc_h5ad_out *out, bool lock)
 {
-    const hid_t access = write_access(lock);
     emc_status status = EMC_OK;
 
+    /* A file of our own needs no lock, and some mounts have none. */
+    out->disk.lock = lock;
+    const hid_t access = cells_h5_disk_access(&out->disk);
     if (access >= 0)
         out->root = H5Fopen(out->opened, H5F_ACC_RDWR, access);
-    if (out->root < 0)
-        status = cells_h5_put_failed(out->path, -1,
-                                     lock ? "opening to write (does another program have it open?)"
-                                          : "opening to write");
+    if (out->root < 0 && lock && out->disk.error == EWOULDBLOCK)
+        status = emc_fail(EMC_ERR_CREATE, "%s: another program has it open", out->path);
+    else if (out->root < 0)
+        status = cells_h5_disk_check(&out->disk, out->path);
+    if (out->root < 0 && status == EMC_OK)
+        status = cells_h5_broken(out->path, -1, "opening to write");
     if (access >= 0)
         H5Pclose(access);
     return status;
@@ -42,7 +30,7 @@ static emc_status open_to_write(emc_h5ad_out *out, bool lock)
 
 static emc_status create(emc_h5ad_out *out)
 {
-    const hid_t access = write_access(false);
+    const hid_t access = cells_h5_disk_access(&out->disk);
     emc_status status = EMC_OK;
 
     if (access >= 0)

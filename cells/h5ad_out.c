@@ -106,6 +106,8 @@ emc_status emc_h5ad_out_open(emc_h5ad_out **result, const emc_h5ad_out_options *
         status = h5ad_make(out);
     if (status == EMC_OK)
         status = h5ad_stage(out);
+    if (out->disk.error) /* the cause of whatever else went wrong */
+        status = cells_h5_disk_check(&out->disk, out->path);
     if (status == EMC_OK)
         h5ad_clear_band(out);
     cells_h5_leave(&guard);
@@ -144,13 +146,16 @@ static void unstage(emc_h5ad_out *out)
         H5Ldelete(out->root, "uns/" H5AD_STAGE, H5P_DEFAULT);
 }
 
-/* False when the library could not write what it held back. */
-static bool close_file(emc_h5ad_out *out)
+static emc_status close_file(emc_h5ad_out *out)
 {
     const hid_t root = out->root;
+    emc_status status = EMC_OK;
 
     out->root = -1;
-    return root < 0 || H5Fclose(root) >= 0;
+    if (root >= 0 && H5Fclose(root) < 0)
+        status = cells_h5_put_failed(out->path, -1, "writing");
+    cells_h5_disk_close(&out->disk);
+    return status == EMC_OK ? cells_h5_disk_check(&out->disk, out->path) : status;
 }
 
 void emc_h5ad_out_close(emc_h5ad_out *out)
@@ -162,7 +167,7 @@ void emc_h5ad_out_close(emc_h5ad_out *out)
     cells_h5_enter(&guard);
     close_handles(out);
     unstage(out);
-    close_file(out);
+    (void)close_file(out);
     cells_h5_close(out->input);
     cells_h5_leave(&guard);
     for (int i = 0; out->values && i < out->content->n_columns; i++)
@@ -187,7 +192,9 @@ static emc_status write_band(emc_h5ad_out *out)
     if (out->options.cancel && *out->options.cancel)
         return emc_fail(EMC_ERR_CANCELLED, "stopped while %s was written", out->path);
     cells_h5_enter(&guard);
-    const emc_status status = h5ad_write_band(out);
+    emc_status status = h5ad_write_band(out);
+    if (out->disk.error)
+        status = cells_h5_disk_check(&out->disk, out->path);
     cells_h5_leave(&guard);
     return status;
 }
@@ -262,17 +269,14 @@ static emc_status finish(emc_h5ad_out *out)
     while (out->band < out->options.n_cells)
         EMC_TRY(write_band(out));
     cells_h5_enter(&guard);
-    for (int i = 0; i < out->content->n_columns; i++) {
-        cells_h5_close(out->columns[i]);
-        out->columns[i] = -1;
-    }
     status = h5ad_publish(out);
     if (status == EMC_OK) {
         out->committed = true;
         close_handles(out);
-        if (!close_file(out))
-            status = cells_h5_put_failed(out->path, -1, "writing");
+        status = close_file(out);
     }
+    if (out->disk.error)
+        status = cells_h5_disk_check(&out->disk, out->path);
     cells_h5_leave(&guard);
     EMC_TRY(status);
     return out->file ? emc_out_file_commit(out->file) : sync_in_place(out->path);

@@ -2,6 +2,7 @@
 /* Inside cells/: the pieces that emc_h5ad_out is made of. */
 
 #include "base/file.h"
+#include "cells/h5_disk.h"
 #include "cells/h5_put.h"
 #include "cells/h5ad_out.h"
 
@@ -43,6 +44,7 @@ struct emc_h5ad_out {
     emc_out_file *file; /* NULL in place */
     const char *path;   /* for messages: the output's, in place the input's */
     const char *opened; /* of what is written to */
+    cells_h5_disk disk;
     hid_t root, stage;
     hid_t input; /* of a linked file: the input; else -1 */
     h5ad_style style;

@@ -130,8 +130,9 @@ static emc_status write_order(const emc_h5ad_out *out, hid_t obs, const cells_st
 
 static emc_status flush(const emc_h5ad_out *out)
 {
-    return H5Fflush(out->root, H5F_SCOPE_LOCAL) < 0 ? cells_h5_put_failed(out->path, -1, "writing")
-                                                    : EMC_OK;
+    if (H5Fflush(out->root, H5F_SCOPE_LOCAL) < 0)
+        return cells_h5_put_failed(out->path, -1, "writing");
+    return cells_h5_disk_check(&out->disk, out->path);
 }
 
 static emc_status move_columns(const emc_h5ad_out *out, hid_t staged, hid_t obs)
