@@ -4,6 +4,10 @@ foreach(subject kinds select)
                LINKS emc_cells emc_base ${HDF5_C_LIBRARIES} m)
   target_include_directories(test_cells_${subject} SYSTEM PRIVATE ${HDF5_INCLUDE_DIRS})
 endforeach()
-emt_add_test(NAME test_annotate_input SOURCES test_annotate_input.c choice_case.c
-             LINKS emc_annotate emc_base ${HDF5_C_LIBRARIES} m)
-target_include_directories(test_annotate_input SYSTEM PRIVATE ${HDF5_INCLUDE_DIRS})
+foreach(subject input inspect)
+  emt_add_test(NAME test_annotate_${subject} SOURCES test_annotate_${subject}.c choice_case.c
+               LINKS emc_annotate emc_base ${HDF5_C_LIBRARIES} m)
+  target_include_directories(test_annotate_${subject} SYSTEM PRIVATE ${HDF5_INCLUDE_DIRS})
+endforeach()
+add_test(NAME test_input
+  COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/input_test.sh $<TARGET_FILE:emcell> ${CMAKE_SOURCE_DIR})
