@@ -14,3 +14,5 @@ foreach(subject ledger ledger_folder ledger_race)
   emt_add_test(NAME test_annotate_${subject} SOURCES test_annotate_${subject}.c ledger_case.c
     LINKS emc_annotate)
 endforeach()
+emt_add_test(NAME test_annotate_results SOURCES test_annotate_results.c results_case.c
+  LINKS emc_annotate emc_base)
