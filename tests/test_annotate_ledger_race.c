@@ -1,6 +1,7 @@
 /* The ledger between processes: none lost, none doubled, whoever is killed whenever. */
 #include "ledger_case.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -276,6 +277,55 @@ static void test_one_merges(void **state)
     munmap(b, sizeof *b);
 }
 
+/* ---- threads of one process ---- */
+
+typedef struct {
+    emc_ledger *ledger;
+    board *b;
+} desk;
+
+static void *share_a_ledger(void *context)
+{
+    const desk *d = context;
+    emc_claim outcome = EMC_CLAIM_GOT;
+    int64_t shard;
+
+    while (outcome != EMC_CLAIM_FINISHED) {
+        need(emc_ledger_claim(d->ledger, &shard, &outcome) == EMC_OK, 12);
+        if (outcome != EMC_CLAIM_GOT) {
+            usleep(200);
+        } else if (shard % 5 == 0 && d->b->computed[shard] == 0) {
+            d->b->computed[shard]++;
+            need(emc_ledger_fail(d->ledger, shard, "once", NULL) == EMC_OK, 13);
+        } else {
+            d->b->computed[shard]++;
+            publish_or_exit(d->ledger, shard);
+            emc_ledger_report(d->ledger, shard, 1);
+        }
+    }
+    return NULL;
+}
+
+static void test_threads_share_a_ledger(void **state)
+{
+    (void)state;
+    const char *run = make_run("threads");
+    const emc_ledger_options options = patient(0, 1);
+    desk d = {open_ledger(run, 50, &options), shared_board()};
+    pthread_t threads[4];
+
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, share_a_ledger, &d), 0);
+    for (int i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    for (int s = 0; s < 50; s++)
+        assert_int_equal(d.b->computed[s], s % 5 == 0 ? 2 : 1);
+    EMT_OK(emc_ledger_forgive(d.ledger));
+    emc_ledger_close(d.ledger);
+    expect_whole_run(run, 50);
+    munmap(d.b, sizeof *d.b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -283,6 +333,7 @@ int main(void)
         cmocka_unit_test(test_a_race_for_dead_claims),
         cmocka_unit_test(test_kills_at_random_moments),
         cmocka_unit_test(test_one_merges),
+        cmocka_unit_test(test_threads_share_a_ledger),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
