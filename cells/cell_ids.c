@@ -33,23 +33,31 @@ emc_status cells_ids_read(const cells_file *file, int64_t first, int64_t n, cell
     return EMC_OK;
 }
 
-const char *cells_ids_at(cells_file *file, int64_t row)
+/* The window holds this row's name. */
+static emc_status load_window(cells_file *file, int64_t row)
 {
     cells_strings *window = &file->id_window;
+    const int64_t first = row / WINDOW * WINDOW, left = file->n_cells - first;
 
+    if (row >= file->id_first && row < file->id_first + (int64_t)window->n)
+        return EMC_OK;
+    window->n = 0;
+    emc_text_clear(&window->pool);
+    file->id_first = first;
+    const emc_status status =
+        file->ids.read(file->ids.from, first, left < WINDOW ? left : WINDOW, window);
+    if (status != EMC_OK)
+        window->n = 0;
+    return status;
+}
+
+const char *cells_ids_at(cells_file *file, int64_t row)
+{
     if (!file->ids.read)
         return cells_column_at(&file->cell_ids, (size_t)row);
-    if (row < file->id_first || row >= file->id_first + (int64_t)window->n) {
-        const int64_t first = row / WINDOW * WINDOW, left = file->n_cells - first;
-        window->n = 0;
-        emc_text_clear(&window->pool);
-        file->id_first = first;
-        if (file->ids.read(file->ids.from, first, left < WINDOW ? left : WINDOW, window) != EMC_OK)
-            window->n = 0;
-    }
-    if ((size_t)(row - file->id_first) >= window->n)
+    if (load_window(file, row) != EMC_OK || (size_t)(row - file->id_first) >= file->id_window.n)
         return ""; /* the file has failed since it was opened */
-    return cells_strings_at(window, (size_t)(row - file->id_first));
+    return cells_strings_at(&file->id_window, (size_t)(row - file->id_first));
 }
 
 void cells_ids_free(cells_file *file)
@@ -109,14 +117,12 @@ typedef struct {
 /* The hash of a row's name; *mine says whether it is of this part. */
 static emc_status hash_row(id_check *c, int64_t row, const char **id, uint64_t *hash, bool *mine)
 {
+    if (c->file->ids.read)
+        EMC_TRY(load_window(c->file, row));
     *id = cells_ids_at(c->file, row);
-    if (!*id || !**id) {
-        /* A name that cannot be read any more has said so already. */
-        if (c->file->ids.read && c->file->id_window.n == 0)
-            return emc_fail_in(EMC_ERR_IO, "%s: the names of cells cannot be read", c->file->path);
+    if (!*id || !**id)
         return emc_fail(EMC_ERR_FORMAT, "%s: cell %lld has no name", c->file->path,
                         (long long)row + 1);
-    }
     *hash = hash_of(*id);
     *mine = (*hash >> 32) % c->n_parts == c->part;
     return EMC_OK;

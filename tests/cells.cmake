@@ -7,7 +7,7 @@ foreach(subject read text genes rank result turn)
                LINKS emc_cells emc_base ZLIB::ZLIB)
 endforeach()
 # These break good files on purpose, for which they need the HDF5 library itself.
-foreach(subject bad bad_frame bad_matrix)
+foreach(subject bad bad_frame bad_hdf5 bad_matrix)
   emt_add_test(NAME test_cells_${subject} SOURCES test_cells_${subject}.c cells_break.c
                LINKS emc_cells emc_base ${HDF5_C_LIBRARIES})
   target_include_directories(test_cells_${subject} SYSTEM PRIVATE ${HDF5_INCLUDE_DIRS})

@@ -26,14 +26,27 @@ void zeros(hid_t file, const char *name, hid_t type, int n_dims, hsize_t n, hsiz
 void texts(hid_t file, const char *name, const char *bytes, hsize_t n);
 void set_text_attribute(hid_t file, const char *object, const char *name, const char *value);
 
+/* One row of a table of broken files. */
 typedef struct {
-    const char *golden;
+    const char *name;   /* what is wrong, in a word; the name of the function that makes it so */
+    const char *golden; /* the good file */
     void (*break_it)(hid_t file);
-    const char *layer, *gene_symbols, *column;
     emc_status status;
-    bool at_next; /* the file opens, and a block fails */
-    const char *text;
+    const char *text; /* in the message */
+    bool at_next;     /* the file opens, and a block fails */
+    const char *layer, *gene_symbols, *column;
 } broken_case;
+
+#define BROKEN(golden_, how, status_, ...)                                                         \
+    {                                                                                              \
+        .name = #how, .golden = golden_, .break_it = how, .status = status_, .text = __VA_ARGS__   \
+    }
+/* Refused when it is opened, or when its cells are read; or an option names what it has not. What
+ * follows the words are options: .layer, .gene_symbols, .column. */
+#define REFUSED(golden, how, ...) BROKEN(golden, how, EMC_ERR_FORMAT, __VA_ARGS__)
+#define REFUSED_LATER(golden, how, ...)                                                            \
+    BROKEN(golden, how, EMC_ERR_FORMAT, __VA_ARGS__, .at_next = true)
+#define NOT_THERE(golden, how, ...) BROKEN(golden, how, EMC_ERR_USAGE, __VA_ARGS__)
 
 /* Breaks a copy for each case and wants this status and a message of one line that starts with the
  * path and holds the text. */

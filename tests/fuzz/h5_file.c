@@ -172,7 +172,8 @@ static void write_values(hid_t dataset, const h5_item *item, hid_t file)
     const hid_t space = H5Dget_space(dataset);
 
     for (int i = 0; i < item->n_dims; i++)
-        total = item->dims[i] > MOST_BYTES / total ? MOST_BYTES + 1 : total * item->dims[i];
+        total =
+            total && item->dims[i] > MOST_BYTES / total ? MOST_BYTES + 1 : total * item->dims[i];
     if (n > total || item->n_dims > 1)
         n = n < total ? 0 : total;
     if (n > 0 && total <= MOST_BYTES / 16) {
