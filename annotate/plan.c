@@ -241,6 +241,7 @@ static emc_status read_list(emc_pin_list *list, const cJSON *json, const char *k
 
 static emc_status read_labels(emc_plan *out, const cJSON *json, const char *path)
 {
+    static const char *const keys[] = {"label", "cl", NULL};
     const cJSON *list = emc_json_member(json, "labels"), *item;
 
     if (!cJSON_IsArray(list))
@@ -250,6 +251,7 @@ static emc_status read_labels(emc_plan *out, const cJSON *json, const char *path
         const char *label = NULL, *cl = NULL;
         if (out->n_labels == MAX_N_LABELS)
             return emc_fail(EMC_ERR_FORMAT, "%s: more than %d labels", path, MAX_N_LABELS);
+        EMC_TRY(emc_json_check_keys(item, keys, path));
         EMC_TRY(emc_json_get_string(&label, item, "label", true, path));
         EMC_TRY(emc_json_get_string(&cl, item, "cl", false, path));
         EMC_TRY(add_label(out, label, cl));

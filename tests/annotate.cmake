@@ -16,3 +16,7 @@ foreach(subject ledger ledger_folder ledger_race)
 endforeach()
 emt_add_test(NAME test_annotate_results SOURCES test_annotate_results.c results_case.c
   LINKS emc_annotate emc_base)
+# It breaks a good file, for which it needs the HDF5 library itself.
+emt_add_test(NAME test_annotate_shards SOURCES test_annotate_shards.c annotate_case.c
+  LINKS emc_annotate ${HDF5_C_LIBRARIES})
+target_include_directories(test_annotate_shards SYSTEM PRIVATE ${HDF5_INCLUDE_DIRS})

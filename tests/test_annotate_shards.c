@@ -1,0 +1,287 @@
+/* A run in shards: what is pinned, what a part of the file that cannot be read costs, and an input
+ * that changes while it is read. */
+#include <hdf5.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "annotate/merge.h"
+#include "annotate/plan.h"
+#include "annotate/run_folder.h"
+#include "annotate_case.h"
+#include "base/file.h"
+#include "base/size.h"
+#include "emt.h"
+
+#define N_CELLS 40
+
+static const char *copy_of_the_cells(const char *name)
+{
+    size_t n;
+    char *bytes = emt_read(emt_golden("annotate/cells.h5ad"), &n);
+    const char *path = case_keep(emt_write(name, bytes, n));
+
+    free(bytes);
+    return path;
+}
+
+/* The first entry of this row points to no gene. */
+static void break_row(const char *path, hsize_t row)
+{
+    const hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+    const hid_t indptr = H5Dopen2(file, "X/indptr", H5P_DEFAULT);
+    const hid_t indices = H5Dopen2(file, "X/indices", H5P_DEFAULT);
+    const hid_t one = H5Screate_simple(1, &(hsize_t){1}, NULL);
+    const hid_t rows = H5Dget_space(indptr), entries = H5Dget_space(indices);
+    int64_t at, nowhere = 1 << 30;
+    hsize_t begin;
+
+    assert_true(file >= 0 && indptr >= 0 && indices >= 0);
+    H5Sselect_hyperslab(rows, H5S_SELECT_SET, &row, NULL, &(hsize_t){1}, NULL);
+    assert_true(H5Dread(indptr, H5T_NATIVE_INT64, one, rows, H5P_DEFAULT, &at) >= 0);
+    begin = (hsize_t)at;
+    H5Sselect_hyperslab(entries, H5S_SELECT_SET, &begin, NULL, &(hsize_t){1}, NULL);
+    assert_true(H5Dwrite(indices, H5T_NATIVE_INT64, one, entries, H5P_DEFAULT, &nowhere) >= 0);
+    H5Sclose(rows);
+    H5Sclose(entries);
+    H5Sclose(one);
+    H5Dclose(indptr);
+    H5Dclose(indices);
+    H5Fclose(file);
+}
+
+static int count_lines(const char *text)
+{
+    int n = 0;
+
+    for (; *text; text++)
+        n += *text == '\n';
+    return n;
+}
+
+static void a_part_that_cannot_be_read_costs_its_shard(void **state)
+{
+    case_watcher w = {.cancel_at = -1};
+    emc_annotate_options whole =
+        case_options(emt_golden("annotate/cells.h5ad"), emt_temp("whole.tsv"));
+    emc_annotate_options o = case_options(copy_of_the_cells("broken.h5ad"), emt_temp("parts.tsv"));
+    emc_annotate_summary *s;
+
+    (void)state;
+    case_annotate(&whole);
+    break_row(o.input_path, 21);
+    o.input.layer = "X"; /* not to be looked at before */
+    o.shard_cells = 5;
+    o.ledger.max_tries = 2;
+    o.on_log = watch_log;
+    o.context = &w;
+    for (int i = 0; i < 2; i++) {
+        EMT_OK(emc_annotate(&s, &o));
+        assert_int_equal(s->n_shards, 8);
+        assert_int_equal(s->n_shards_done, 7);
+        assert_int_equal(s->n_missing, 5);
+        assert_int_equal(s->n_cells, N_CELLS - 5);
+        assert_int_equal(s->n_answered, i == 0 ? N_CELLS - 5 : 0);
+        emc_annotate_summary_close(s);
+        assert_non_null(strstr(w.last_log, "shard 4 failed for the last time"));
+        assert_non_null(strstr(w.last_log, "broken.h5ad"));
+        char *got = emt_read(o.results.output_path, NULL);
+        char *want = emt_read(whole.results.output_path, NULL), *cursor = want, *rows = got;
+        assert_int_equal(count_lines(got), 1 + N_CELLS - 5);
+        for (int k = 0; k < 1 + N_CELLS; k++) {
+            const char *line = case_next_line(&cursor);
+            if (k < 21 || k > 25)
+                assert_string_equal(case_next_line(&rows), line);
+        }
+        free(got);
+        free(want);
+        o.force = false;
+        o.resume = true; /* the shard is tried again, and fails again */
+    }
+}
+
+/* Lets the file go when some cells are done. */
+typedef struct {
+    const char *path;
+    int n_calls;
+} vandal;
+
+static void cut_input(void *context, const emc_progress *progress)
+{
+    vandal *v = context;
+
+    if (progress->stage == EMC_STAGE_CELLS && progress->n_done > 0 && v->n_calls++ == 0)
+        assert_int_equal(truncate(v->path, 3000), 0);
+}
+
+static void an_input_that_is_cut_underway(void **state)
+{
+    emc_annotate_options o = case_options(copy_of_the_cells("cut.h5ad"), emt_temp("cut.tsv"));
+    vandal v = {.path = o.input_path};
+    emc_annotate_summary *s;
+
+    (void)state;
+    o.shard_cells = 1;
+    o.max_num_batched_tokens = 128;
+    o.input.n_threads = 1;
+    o.on_progress = cut_input;
+    o.context = &v;
+    const emc_status status = emc_annotate(&s, &o);
+    /* All may have been read before. */
+    if (status == EMC_OK) {
+        assert_int_equal(s->n_missing, 0);
+        emc_annotate_summary_close(s);
+        return;
+    }
+    assert_int_equal(status, EMC_ERR_IO);
+    assert_non_null(strstr(emc_message(), "cut.h5ad"));
+    assert_non_null(strstr(emc_message(), "--resume"));
+    copy_of_the_cells("cut.h5ad");
+    o.on_progress = NULL;
+    o.force = false;
+    o.resume = true;
+    EMT_OK(emc_annotate(&s, &o));
+    assert_int_equal(s->n_cells, N_CELLS);
+    assert_true(s->n_answered < N_CELLS);
+    emc_annotate_summary_close(s);
+}
+
+/* ---- run.json ---- */
+
+static emc_plan small_plan(void)
+{
+    emc_plan plan = {.n_rows = 10, .n_cells = 7, .shard_cells = 3, .max_tries = 3};
+    emc_labels *labels;
+    static const char list[] = "T cell\tCL:0000084\n\"B\" cell, \xC3\xA9\n";
+
+    EMT_OK(emc_labels_read(&labels, emt_write("labels.txt", list, sizeof(list) - 1)));
+    EMT_OK(emc_plan_set_labels(&plan, labels));
+    emc_labels_close(labels);
+    EMT_OK(emc_plan_pin(&plan, "--n-genes", "%d", 100));
+    EMT_OK(emc_plan_pin(&plan, "profile", "\"%s\"\n", "mine"));
+    EMT_OK(emc_plan_note(&plan, "input_path", "/data/%s", "x.h5ad"));
+    EMT_OK(emc_copy_string(&plan.chosen, "{\"a\": [1]}"));
+    return plan;
+}
+
+static const char *fresh_folder(const char *name)
+{
+    const char *dir = case_keep(emt_temp(name));
+
+    mkdir(dir, 0700);
+    char *path;
+    EMT_OK(emc_path_join(&path, dir, "run.json"));
+    unlink(path);
+    free(path);
+    return dir;
+}
+
+static void a_plan_is_read_as_it_was_written(void **state)
+{
+    const char *dir = fresh_folder("plan");
+    emc_plan plan = small_plan(), other = small_plan(), got;
+    emc_shard_head head;
+    bool first;
+
+    (void)state;
+    EMT_FAILS(EMC_ERR_NOT_FOUND, "no run folder", emc_plan_read(&got, dir));
+    EMT_FAILS(EMC_ERR_NOT_FOUND, "nowhere", emc_plan_read(&got, emt_temp("nowhere")));
+    EMT_OK(emc_plan_write(&plan, dir, &first));
+    assert_true(first);
+    EMT_OK(emc_plan_pin(&other, "--n-genes", "%d", 50));
+    EMT_OK(emc_plan_write(&other, dir, &first));
+    assert_false(first); /* the first stays */
+    EMT_OK(emc_plan_read(&got, dir));
+    assert_true(emc_hash_equal(&got.hash, &plan.hash));
+    assert_false(emc_hash_equal(&got.hash, &other.hash));
+    assert_string_equal(emc_plan_get(&got.pins, "profile"), "\"mine\"\n");
+    assert_string_equal(emc_plan_get(&got.notes, "input_path"), "/data/x.h5ad");
+    assert_null(emc_plan_get(&got.pins, "input_path"));
+    assert_string_equal(got.chosen, plan.chosen);
+    assert_int_equal(got.n_labels, 2);
+    assert_string_equal(got.labels[0].cl, "CL:0000084");
+    assert_string_equal(got.labels[1].label, "\"B\" cell, \xC3\xA9");
+    assert_null(got.labels[1].cl);
+    assert_int_equal(emc_plan_n_shards(&got), 3);
+    emc_plan_shard(&got, 2, &head);
+    assert_int_equal(head.first, 6);
+    assert_int_equal(head.n_cells, 1);
+    assert_int_equal(head.n_labels, 2);
+    EMT_OK(emc_plan_compare(&got, &plan, dir));
+    EMT_FAILS(EMC_ERR_CONFIG, "--n-genes was 100, is 50;", emc_plan_compare(&got, &other, dir));
+    other.shard_cells = 4;
+    other.n_cells = 6;
+    EMT_FAILS(EMC_ERR_CONFIG,
+              "--n-genes was 100, is 50; cells chosen was 7, is 6; --shard-cells was 3, is 4;",
+              emc_plan_compare(&got, &other, dir));
+    emc_plan_free(&got);
+    emc_plan_free(&plan);
+    emc_plan_free(&other);
+}
+
+static void every_change_of_a_plan_is_seen(void **state)
+{
+    const char *dir = fresh_folder("changed");
+    emc_plan plan = small_plan(), got;
+    bool first;
+    size_t n;
+
+    (void)state;
+    EMT_OK(emc_plan_write(&plan, dir, &first));
+    char *text = emt_read(emt_temp("changed/run.json"), &n);
+    const size_t notes = (size_t)(strstr(text, "\"max_tries\"") - text);
+    int n_seen = 0;
+    for (size_t i = 0; i < n; i++) {
+        const char was = text[i];
+        text[i] = was == '7' ? '8' : '7';
+        emt_write("changed/run.json", text, n);
+        const emc_status status = emc_plan_read(&got, dir);
+        if (status != EMC_OK)
+            n_seen++;
+        else if (i < notes && was != ' ' && was != '\n')
+            fail_msg("byte %zu, '%c': not seen", i, was);
+        emc_plan_free(&got);
+        text[i] = was;
+    }
+    assert_true(n_seen > (int)notes / 2);
+    emt_write("changed/run.json", text, n / 2);
+    EMT_FAILS(EMC_ERR_FORMAT, "run.json", emc_plan_read(&got, dir));
+    emc_plan_free(&got);
+    free(text);
+    emc_plan_free(&plan);
+}
+
+static void what_is_no_run_is_not_removed(void **state)
+{
+    const char *dir = fresh_folder("diary");
+    emc_run_folder folder;
+    emc_run_folder_options o = {.run_dir = dir, .force = true};
+
+    (void)state;
+    emt_write("diary/run.json", "{\"kilometres\": 12}", 18);
+    EMT_FAILS(EMC_ERR_CREATE, "holds other things than a run", emc_run_folder_open(&folder, &o));
+    assert_true(emc_file_exists(emt_temp("diary/run.json")));
+    unlink(emt_temp("diary/run.json"));
+    emt_write("diary/monday.txt", "rain", 4);
+    EMT_FAILS(EMC_ERR_CREATE, "holds other things than a run", emc_run_folder_open(&folder, &o));
+    unlink(emt_temp("diary/monday.txt"));
+    EMT_OK(emc_run_folder_open(&folder, &o)); /* an empty folder is as good as none */
+    assert_false(folder.begun);
+    emc_run_folder_close(&folder);
+    assert_true(emc_is_directory(dir)); /* it was there before */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_part_that_cannot_be_read_costs_its_shard),
+        cmocka_unit_test(an_input_that_is_cut_underway),
+        cmocka_unit_test(a_plan_is_read_as_it_was_written),
+        cmocka_unit_test(every_change_of_a_plan_is_seen),
+        cmocka_unit_test(what_is_no_run_is_not_removed),
+    };
+
+    return cmocka_run_group_tests_name("shards", tests, NULL, NULL);
+}
