@@ -14,3 +14,8 @@ emc_status cells_tenx_list(cells_catalog *catalog, hid_t root, const char *path)
 bool cells_loom_is(hid_t root);
 emc_status cells_loom_open(cells_file *file, hid_t root, const emc_cells_options *options);
 emc_status cells_loom_list(cells_catalog *catalog, hid_t root, const char *path);
+
+/* The values of a loom matrix, genes x cells; takes over `dataset`, also on failure. n_cells,
+ * n_genes and matrix_name of the file must be known. */
+emc_status cells_loom_matrix_open(cells_file *file, hid_t dataset,
+                                  const emc_cells_options *options);

@@ -36,16 +36,18 @@ static emc_status check_options(const cells_file *file, const emc_cells_options 
     return EMC_OK;
 }
 
-/* Which of the two sizes counts the cells: the second, unless only the other way round fits. */
+/* Which of the two sizes counts the cells: the second, unless only the other way round fits, or
+ * both fit and the options say so. */
 static emc_status find_axes(mtx_scanner *scanner, const mtx_paths *paths, size_t n_cells,
-                            size_t n_features)
+                            size_t n_features, emc_orientation wanted)
 {
     const mtx_header *header = &scanner->header;
     const bool as_usual =
         header->n_first == (int64_t)n_features && header->n_second == (int64_t)n_cells;
 
-    scanner->cells_first =
-        !as_usual && header->n_first == (int64_t)n_cells && header->n_second == (int64_t)n_features;
+    scanner->cells_first = (!as_usual || wanted == EMC_CELLS_IN_ROWS) &&
+                           header->n_first == (int64_t)n_cells &&
+                           header->n_second == (int64_t)n_features;
     if (as_usual || scanner->cells_first) {
         scanner->n_cells = (int64_t)n_cells;
         scanner->n_columns = (int32_t)n_features;
@@ -77,7 +79,8 @@ static emc_status read_names(cells_file *file, mtx_scanner *scanner, const mtx_p
     if (status == EMC_OK)
         status = cells_mtx_read_features(&features, paths->features, most);
     if (status == EMC_OK)
-        status = find_axes(scanner, paths, file->cell_ids.n, features.names.n);
+        status =
+            find_axes(scanner, paths, file->cell_ids.n, features.names.n, options->orientation);
     file->n_cells = (int64_t)file->cell_ids.n;
     if (status == EMC_OK) {
         const char *slash = strrchr(paths->features, '/');
