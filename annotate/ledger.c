@@ -206,9 +206,9 @@ bool ledger_is_free(emc_ledger *ledger, const ledger_claim *claim, emc_hash *sig
     if (ledger_owner_dead(&owner, &ledger->me))
         return true;
     snprintf(beat_name, sizeof beat_name, "%s.json", owner.name);
-    if (!ledger_read(ledger->folders[LEDGER_WORKERS], beat_name, text, &beat, NULL))
-        beat = *sign;
-    return stands_still(ledger, owner.name, &beat);
+    if (ledger_read(ledger->folders[LEDGER_WORKERS], beat_name, text, &beat, NULL))
+        return stands_still(ledger, owner.name, &beat);
+    return stands_still(ledger, name, sign); /* its claims are all there is of it */
 }
 
 /* ---- taking and ending ---- */

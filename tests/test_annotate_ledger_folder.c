@@ -245,6 +245,86 @@ static void test_a_full_disk(void **state)
     emc_ledger_close(ledger);
 }
 
+/* The heart beats without a byte to spare: others see the time of its file change. */
+static void test_a_full_disk_is_no_death(void **state)
+{
+    (void)state;
+    const char *run = make_run("beats");
+    const emc_ledger_options options = {.heartbeat_s = 0.005};
+    struct rlimit before, small;
+    struct stat first, now;
+    char beat[2048];
+
+    signal(SIGXFSZ, SIG_IGN);
+    emc_ledger *ledger = open_ledger(run, 1, &options);
+    snprintf(beat, sizeof beat, "%s.json", in_run(run, "workers", ledger->me.name));
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small = before;
+    small.rlim_cur = 8;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    usleep(20000); /* a beat that was under way has ended, or the next look is the first */
+    assert_int_equal(stat(beat, &first), 0);
+    now = first;
+    for (int i = 0; i < 2000 && now.st_mtim.tv_nsec == first.st_mtim.tv_nsec; i++) {
+        usleep(5000);
+        assert_int_equal(stat(beat, &now), 0);
+    }
+    assert_int_not_equal(now.st_mtim.tv_nsec, first.st_mtim.tv_nsec);
+    assert_int_equal(now.st_ino, first.st_ino); /* the same file */
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    emc_ledger_close(ledger);
+    assert_int_equal(count_files(run, "workers", ""), 0);
+}
+
+/* Somebody tidied the folder while it is worked in. */
+static void test_a_worker_whose_files_are_gone(void **state)
+{
+    (void)state;
+    const char *run = make_run("tidied");
+    fake_clock clock = {0};
+    const emc_ledger_options options = silent(&clock);
+    emc_ledger *a = open_ledger(run, 2, &options), *b = open_ledger(run, 2, &options);
+    char path[2048];
+
+    expect_claim(a, 0);
+    snprintf(path, sizeof path, "%s.id", in_run(run, "workers", a->me.name));
+    assert_int_equal(unlink(path), 0);
+    snprintf(path, sizeof path, "%s.json", in_run(run, "workers", a->me.name));
+    assert_int_equal(unlink(path), 0);
+    expect_claim(a, 1); /* written out: there is nothing to link */
+    expect_outcome(b, EMC_CLAIM_WAIT);
+    clock.now += 89;
+    expect_outcome(b, EMC_CLAIM_WAIT);
+    publish(a, 1);
+    clock.now += 1;
+    expect_claim(b, 0);
+    publish(b, 0);
+    emc_ledger_close(a);
+    emc_ledger_close(b);
+    expect_content(run, 0);
+    expect_content(run, 1);
+}
+
+/* The answer to a link was lost on the network, and the second asking finds the name taken: by
+ * ourselves. */
+static void test_a_lost_answer(void **state)
+{
+    (void)state;
+    const char *run = make_run("lost");
+    emc_ledger *ledger = open_ledger(run, 1, NULL);
+    const int done = ledger->folders[LEDGER_DONE];
+
+    put_text(in_run(run, "done", "a"), "a");
+    put_text(in_run(run, "done", "b"), "b");
+    assert_int_equal(ledger_rename_new(done, "a", done, "c", true), 0);
+    assert_int_equal(ledger_rename_new(done, "a", done, "c", true), 0);
+    assert_int_equal(ledger_rename_new(done, "b", done, "c", true), EEXIST);
+    assert_int_equal(ledger_rename_new(done, "b", done, "c", false), EEXIST);
+    assert_int_equal(ledger_rename_new(done, "b", done, "d", false), 0);
+    assert_int_equal(ledger_rename_new(done, "b", done, "e", true), ENOENT);
+    emc_ledger_close(ledger);
+}
+
 /* The superuser may write anywhere, so a child becomes nobody. */
 static void test_a_folder_that_cannot_be_written(void **state)
 {
@@ -354,6 +434,9 @@ int main(void)
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_look),
         cmocka_unit_test(test_a_full_disk),
+        cmocka_unit_test(test_a_full_disk_is_no_death),
+        cmocka_unit_test(test_a_worker_whose_files_are_gone),
+        cmocka_unit_test(test_a_lost_answer),
         cmocka_unit_test(test_a_folder_that_cannot_be_written),
         cmocka_unit_test(test_a_folder_that_is_not_there),
         cmocka_unit_test(test_temporary_files),
