@@ -169,7 +169,7 @@ static emc_status begin_run(emc_run *r)
     EMC_TRY(emc_copy_string(&r->plan.chosen, emc_model_chosen(r->session.model)));
     EMC_TRY(run_check_cancel(r));
     EMC_TRY(emc_plan_write(&r->plan, r->folder.path, &first));
-    r->folder.begun = true;
+    r->folder.begun = r->keep = true;
     if (!first)
         EMC_TRY(follow(r));
     return join(r);

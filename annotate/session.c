@@ -331,5 +331,5 @@ emc_status emc_session_pin_model(const emc_session *session, emc_plan *plan)
     else
         EMC_TRY(emc_plan_pin(plan, "device", "%.*s", (int)strcspn(model->device_name, ":"),
                              model->device_name));
-    return emc_plan_pin(plan, "dtype", "%s", emc_dtype_name(model->dtype));
+    return emc_plan_pin(plan, "arithmetic", "%s", emc_dtype_name(model->dtype));
 }

@@ -77,7 +77,8 @@ static emc_status measure(const emc_pipeline *p, emc_rendered *prompt, double *c
         return EMC_OK;
     double seconds = emc_seconds() - begin;
     *cells_per_s = 1 / (seconds + 1e-6);
-    if (seconds > TRIAL_SECONDS || n_cells < 2)
+    /* Together they are faster: then all of them are one shard in any case. */
+    if (seconds > TRIAL_SECONDS || *cells_per_s * SHARD_SECONDS >= (double)n_cells)
         return EMC_OK;
     int64_t n = (int64_t)(TRIAL_SECONDS * *cells_per_s);
     n = n < 1 ? 1 : n > MAX_CELLS ? MAX_CELLS : n;

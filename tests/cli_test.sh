@@ -183,6 +183,13 @@ check cmp -s merged.csv o.csv
 check test ! -s err.txt
 expect 0 '' "$emcell" merge -q run.csv.run --output merged.jsonl
 check cmp -s merged.jsonl o.jsonl
+expect 0 '' annotate --output o.h5ad --obsm-probabilities
+expect 0 '' "$emcell" merge -q o.h5ad.run --output merged.h5ad --obsm-probabilities
+check cmp -s merged.h5ad o.h5ad
+expect 0 '' "$emcell" merge -q o.h5ad.run --output merged.csv
+check cmp -s merged.csv o.csv
+expect_line 78 'not the file that the run read' "$emcell" merge -q o.h5ad.run --output merged.h5ad \
+    --input "$model/config.json"
 expect_line 2 'probabilit' "$emcell" merge -q run.csv.run --output merged.csv --probabilities p2.csv
 
 # Errors keep to the log's format.
