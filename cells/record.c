@@ -42,24 +42,46 @@ static emc_status fill(cells_records *records)
     return EMC_OK;
 }
 
-static char find_delimiter(const unsigned char *bytes, size_t n)
-{
-    static const char candidates[] = {'\t', ',', ';'};
-    size_t counts[sizeof candidates] = {0}, best = 0;
-    bool quoted = false;
+static const char delimiters[] = {'\t', ',', ';'};
+#define N_DELIMITERS sizeof delimiters
 
-    for (; n > 0 && (*bytes == '\n' || *bytes == '\r'); n--)
-        bytes++;
-    for (size_t i = 0; i < n && (quoted || (bytes[i] != '\n' && bytes[i] != '\r')); i++) {
+/* Counts each delimiter outside quotes in a line; the bytes up to the next line that is not empty.
+ */
+static size_t count_delimiters(size_t counts[N_DELIMITERS], const unsigned char *bytes, size_t n)
+{
+    bool quoted = false;
+    size_t i = 0;
+
+    for (; i < n && (quoted || (bytes[i] != '\n' && bytes[i] != '\r')); i++) {
         if (bytes[i] == '"')
             quoted = !quoted;
-        for (size_t c = 0; c < sizeof candidates && !quoted; c++)
-            counts[c] += bytes[i] == (unsigned char)candidates[c];
+        for (size_t c = 0; c < N_DELIMITERS && !quoted; c++)
+            counts[c] += bytes[i] == (unsigned char)delimiters[c];
     }
-    for (size_t c = 1; c < sizeof candidates; c++)
-        if (counts[c] > counts[best])
+    while (i < n && (bytes[i] == '\n' || bytes[i] == '\r'))
+        i++;
+    return i;
+}
+
+/* Names may hold a delimiter of another kind. So one that the first row has as often as the header
+ * (or once more) comes first, then the most frequent. */
+static char find_delimiter(const unsigned char *bytes, size_t n)
+{
+    size_t header[N_DELIMITERS] = {0}, row[N_DELIMITERS] = {0}, best = 0, best_score = 0, at = 0;
+
+    while (at < n && (bytes[at] == '\n' || bytes[at] == '\r'))
+        at++;
+    at += count_delimiters(header, bytes + at, n - at);
+    count_delimiters(row, bytes + at, n - at);
+    for (size_t c = 0; c < N_DELIMITERS; c++) {
+        const bool agrees = header[c] && (row[c] == header[c] || row[c] == header[c] + 1);
+        const size_t score = 2 * header[c] + (agrees ? 2 * n : 0);
+        if (score > best_score) {
             best = c;
-    return counts[best] ? candidates[best] : ' ';
+            best_score = score;
+        }
+    }
+    return best_score ? delimiters[best] : ' ';
 }
 
 emc_status cells_records_open(cells_records **out, const char *path, char delimiter)

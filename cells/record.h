@@ -5,8 +5,9 @@
 
 typedef struct cells_records cells_records;
 
-/* delimiter 0: found from the first line: the most frequent of tab, comma and semicolon outside
- * quotes, else runs of blanks. A byte order mark is skipped. Errors as emc_cells_open. */
+/* delimiter 0: found from the first two lines: the one of tab, comma and semicolon outside quotes
+ * that both have as often (or the second once more), else the most frequent in the first, else runs
+ * of blanks. A byte order mark is skipped. Errors as emc_cells_open. */
 emc_status cells_records_open(cells_records **out, const char *path, char delimiter);
 void cells_records_close(cells_records *records);
 
