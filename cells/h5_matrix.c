@@ -163,13 +163,32 @@ done:
     return status;
 }
 
+/* Nothing packs better than this; a dataset that nobody wrote costs no bytes and may claim any
+ * length. */
+#define MOST_PACKED ((hsize_t)65536)
+#define FEW         ((hsize_t)1 << 20)
+
+static emc_status check_is_held(const h5_array *array, const char *path)
+{
+    const hid_t dataset = h5_array_dataset(array);
+    const hsize_t n = h5_array_length(array), stored = H5Dget_storage_size(dataset);
+
+    if (n <= FEW || n / MOST_PACKED <= stored)
+        return EMC_OK;
+    return cells_h5_fail(EMC_ERR_FORMAT, path, dataset,
+                         "claims %llu values and holds %llu bytes; write the file again",
+                         (unsigned long long)n, (unsigned long long)stored);
+}
+
 /* Takes the three datasets over, checks that they agree, and makes them readable by rows or, when
  * they are stored by columns, by columns. */
-static emc_status take_parts(h5_matrix *matrix, hid_t parts[3], int64_t n_major,
+static emc_status take_parts(h5_matrix *matrix, hid_t parts[3], bool is_csc,
                              const emc_cells_options *options)
 {
     const char *path = matrix->path;
     hid_t *data = &parts[0], *indices = &parts[1], *indptr = &parts[2];
+    const int64_t n_major = is_csc ? matrix->n_genes : matrix->n_cells;
+    const int64_t n_minor = is_csc ? matrix->n_cells : matrix->n_genes;
 
     if (!is_numeric(*data) || cells_h5_class(*indices) != H5T_INTEGER ||
         cells_h5_class(*indptr) != H5T_INTEGER)
@@ -187,8 +206,11 @@ static emc_status take_parts(h5_matrix *matrix, hid_t parts[3], int64_t n_major,
         return cells_h5_fail(EMC_ERR_FORMAT, path, h5_array_dataset(matrix->data),
                              "%llu values for %llu indices", (unsigned long long)n_values,
                              (unsigned long long)h5_array_length(matrix->indices));
+    EMC_TRY(check_is_held(matrix->data, path));
+    EMC_TRY(check_is_held(matrix->indices, path));
     *indptr = -1;
-    EMC_TRY(h5_pointers_open(&matrix->pointers, taken[2], n_major, (int64_t)n_values, path));
+    EMC_TRY(
+        h5_pointers_open(&matrix->pointers, taken[2], n_major, n_minor, (int64_t)n_values, path));
     return h5_unpacker_open(&matrix->unpacker, options->n_threads);
 }
 
@@ -213,7 +235,7 @@ static emc_status open_compressed(cells_file *file, hid_t parts[3], bool is_csc,
 
     status = new_matrix(&matrix, file, n_columns);
     if (status == EMC_OK)
-        status = take_parts(matrix, parts, is_csc ? n_columns : file->n_cells, options);
+        status = take_parts(matrix, parts, is_csc, options);
     if (status == EMC_OK)
         status = h5_describe(file, h5_array_dataset(matrix->data), is_csc ? "csc" : "csr",
                              matrix->pointers.n_values);

@@ -10,15 +10,17 @@ typedef struct {
     const char *path;
     hid_t dataset;
     int64_t n_major, n_values;
+    int64_t most;    /* values of one row (or column) */
     int64_t *window; /* entries first .. first + n */
     int64_t first, n;
     size_t capacity;
 } h5_pointers;
 
 /* Takes over `dataset`, also on failure; then h5_pointers_close in any case. EMC_ERR_FORMAT: it has
- * not n_major + 1 integers that rise from 0 to n_values by at most INT32_MAX. */
-emc_status h5_pointers_open(h5_pointers *pointers, hid_t dataset, int64_t n_major, int64_t n_values,
-                            const char *path);
+ * not n_major + 1 integers that rise from 0 to n_values, each time by no more than a row may hold
+ * of n_minor columns, some of which come twice. */
+emc_status h5_pointers_open(h5_pointers *pointers, hid_t dataset, int64_t n_major, int64_t n_minor,
+                            int64_t n_values, const char *path);
 void h5_pointers_close(h5_pointers *pointers);
 
 /* *out is entries first .. first + n, good until the next call; 0 <= first, first + n <= n_major.

@@ -441,6 +441,47 @@ static void missing_chunks(void **state)
     emc_cells_close(cells);
 }
 
+/* Sizes that a file only claims cost no memory. */
+static void claimed_sizes(void **state)
+{
+    file_spec spec = packed;
+    const char *path = emt_temp("claims.h5ad");
+    emc_cells_matrix matrix;
+    emc_cells *cells;
+
+    (void)state;
+    spec.n_cells = 150;
+    file_write_h5ad(path, &spec);
+    EMT_OK(emc_cells_open(&cells, path, NULL));
+    emc_cells_get_matrix(cells, &matrix);
+    const int64_t n_values = matrix.n_values;
+    emc_cells_close(cells);
+    assert_true(n_values > 16 * N_GENES + 1024);
+    hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+    for (hsize_t i = 1; i < 150; i++) /* all in the first row */
+        set_int(file, "X/indptr", i, n_values);
+    H5(H5Fclose(file));
+    EMT_FAILS(EMC_ERR_FORMAT, "/X/indptr: goes from 0 to ", emc_cells_open(&cells, path, NULL));
+
+    spec.n_cells = 2000;
+    file_write_h5ad(path, &spec);
+    file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+    const hid_t create = H5Pcreate(H5P_DATASET_CREATE);
+    const hsize_t chunk = CHUNK, n = 2000 * 1900;
+    H5(H5Pset_chunk(create, 1, &chunk));
+    drop(file, "X/data");
+    drop(file, "X/indices");
+    put(file, "X/data", H5T_IEEE_F32LE, 1, &n, create);
+    put(file, "X/indices", H5T_STD_I32LE, 1, &n, create);
+    for (hsize_t i = 1; i <= 2000; i++)
+        set_int(file, "X/indptr", i, (int64_t)i * 1900);
+    H5(H5Pclose(create));
+    H5(H5Fclose(file));
+    EMT_FAILS(EMC_ERR_FORMAT, "/X/data: claims 3800000 values and holds 0 bytes",
+              emc_cells_open(&cells, path, NULL));
+    assert_null(cells);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -451,6 +492,7 @@ int main(void)
         cmocka_unit_test(damaged_chunks),
         cmocka_unit_test(masked_chunks),
         cmocka_unit_test(missing_chunks),
+        cmocka_unit_test(claimed_sizes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
