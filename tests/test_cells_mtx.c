@@ -401,6 +401,7 @@ static void large_files_and_seeks(void **state)
             if (block.n_rows == 0)
                 break;
             assert_int_equal(block.first_row, n);
+            assert_true(block.n_rows <= 700);
             assert_true(block.n_rows == 1 || block.indptr[block.n_rows] * 12 <= 300000);
             check_rows(&block);
         }
@@ -449,12 +450,89 @@ static void truncated_gzip(void **state)
     free(bytes);
 }
 
+/* What unpacks to far more than a file can hold is given up on where it stops making sense. */
+static void bombs(void **state)
+{
+    static const struct {
+        const char *name, *start, *more, *text;
+    } cases[] = {
+        {"matrix.mtx.gz", BANNER "%", "xxxxxxxxxxxxxxxx", "line 2: longer than 65536 bytes"},
+        {"matrix.mtx.gz", BANNER, "%\n", "over 1048576 bytes of comments"},
+        {"matrix.mtx.gz", BANNER, "\n", "over 1048576 bytes of comments"},
+        {"matrix.mtx.gz", BANNER "3 4 1\n1 1 1\n", "\n", "more entries than the 1"},
+        {"matrix.mtx.gz", BANNER "3 4 1\n", "1 1 1\n", "line 4: more entries than the 1"},
+        {"barcodes.tsv.gz", "c0\n", "c\n", "over 4 cells"},
+        {"barcodes.tsv.gz", "c", "cccccccccccccccc", "line 1: longer than 65536 bytes"},
+        {"genes.tsv.gz", "", "E\tA\n", "over 4 genes"},
+    };
+    const size_t n = 4 << 20;
+    char *text = malloc(n);
+
+    (void)state;
+    assert_non_null(text);
+    for (size_t i = 0; i < EMC_COUNT(cases); i++) {
+        const char *folder = new_folder();
+        size_t at = strlen(cases[i].start);
+        emc_cells *cells;
+        write_text(in(folder, "matrix.mtx.gz"), BANNER "3 4 1\n1 1 1\n");
+        write_text(in(folder, "barcodes.tsv.gz"), BARCODES);
+        write_text(in(folder, "genes.tsv.gz"), GENES);
+        memcpy(text, cases[i].start, at);
+        for (const size_t step = strlen(cases[i].more); at + step <= n; at += step)
+            memcpy(text + at, cases[i].more, step);
+        write_gz(in(folder, cases[i].name), text, at);
+        EMT_FAILS(EMC_ERR_FORMAT, cases[i].text, emc_cells_open(&cells, emt_temp(folder), NULL));
+        assert_non_null(strstr(emc_message(), cases[i].name));
+    }
+    free(text);
+}
+
+/* Any bytes end with cells or with a message. */
+static void random_bytes(void **state)
+{
+    static const char pieces[][24] = {"%%MatrixMarket", "%",  "\n",  "3 4 2\n", "1 1 1\n",
+                                      "2 3 1.5\n",      " ",  "9",   "-",       "\r",
+                                      "1 2\n",          "\0", "nan", "e5"};
+    const char *folder = new_folder();
+    uint64_t random = 9;
+    int n_good = 0;
+
+    (void)state;
+    write_text(in(folder, "barcodes.tsv"), BARCODES);
+    write_text(in(folder, "genes.tsv"), GENES);
+    for (int round = 0; round < 400; round++) {
+        char text[600] = REAL "3 4 2\n1 1 1\n";
+        size_t n = round % 3 ? strlen(text) : strlen(REAL);
+        emc_cells *cells;
+        emc_cell_block block;
+        for (int i = (int)(emt_random(&random) % 6); i > 0; i--) {
+            const char *piece = pieces[emt_random(&random) % EMC_COUNT(pieces)];
+            const size_t length = *piece ? strnlen(piece, sizeof pieces[0]) : 1;
+            memcpy(text + n, piece, length);
+            n += length;
+        }
+        emt_write(in(folder, "matrix.mtx"), text, n);
+        if (emc_cells_open(&cells, emt_temp(folder), NULL) == EMC_OK) {
+            n_good += emc_cells_next(cells, &block) == EMC_OK;
+            emc_cells_close(cells);
+        } else {
+            assert_non_null(strstr(emc_message(), "matrix.mtx"));
+        }
+    }
+    assert_true(n_good > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(good_folders),          cmocka_unit_test(bad_folders),
-        cmocka_unit_test(missing_names),         cmocka_unit_test(options_of_folders),
-        cmocka_unit_test(large_files_and_seeks), cmocka_unit_test(truncated_gzip),
+        cmocka_unit_test(good_folders),
+        cmocka_unit_test(bad_folders),
+        cmocka_unit_test(missing_names),
+        cmocka_unit_test(options_of_folders),
+        cmocka_unit_test(large_files_and_seeks),
+        cmocka_unit_test(truncated_gzip),
+        cmocka_unit_test(bombs),
+        cmocka_unit_test(random_bytes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
