@@ -246,11 +246,15 @@ static emc_status parse_type_3(zarr_array *array, const zarr_node *node)
     return set_number(array, kind[0], bits / 8, node, name);
 }
 
+static emc_status too_many(const zarr_node *node)
+{
+    return zarr_fail(EMC_ERR_FORMAT, node->store, node->key, "too many codecs");
+}
+
 static emc_status add_step(zarr_array *array, zarr_step step, const zarr_node *node)
 {
     if (array->n_steps == ZARR_MOST_STEPS)
-        return zarr_fail(EMC_ERR_FORMAT, node->store, node->key, "more than %d codecs",
-                         ZARR_MOST_STEPS);
+        return too_many(node);
     array->steps[array->n_steps++] = step;
     return EMC_OK;
 }
@@ -294,6 +298,8 @@ static emc_status parse_codecs_2(zarr_array *array, const zarr_node *node)
         EMC_TRY(add_codec(array, id, node));
     }
     const int n = cJSON_IsArray(filters) ? cJSON_GetArraySize(filters) : 0;
+    if (n > 2 * ZARR_MOST_STEPS)
+        return too_many(node);
     for (int i = n - 1; i >= 0; i--) {
         const cJSON *filter = cJSON_GetArrayItem(filters, i);
         int64_t element = 4;
@@ -363,6 +369,8 @@ static emc_status parse_codecs_3(zarr_array *array, const zarr_node *node)
         EMC_TRY(emc_json_get_string(&separator, settings, "separator", false, node->place));
     array->separator = strcmp(separator, ".") == 0 ? '.' : '/';
     const int n = cJSON_IsArray(codecs) ? cJSON_GetArraySize(codecs) : 0;
+    if (n > 2 * ZARR_MOST_STEPS)
+        return too_many(node);
     for (int i = n - 1; i >= 0; i--)
         EMC_TRY(parse_codec_3(array, cJSON_GetArrayItem(codecs, i), &has_strings, node));
     if (has_strings != (array->type == ZARR_STRINGS))

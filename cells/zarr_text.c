@@ -123,13 +123,24 @@ static emc_status read_texts(cells_strings *out, zarr_array *array, bool may_lac
     return status;
 }
 
-static emc_status read_doubles_text(cells_strings *out, zarr_array *array)
+/* The chunk that was read last is there; names cannot be made of nothing. */
+static emc_status check_there(const zarr_array *array, int64_t first, bool may_lack)
+{
+    if (may_lack || array->is_there[0])
+        return EMC_OK;
+    return zarr_fail(EMC_ERR_FORMAT, array->store, array->key,
+                     "a chunk behind entry %lld is not there; copy the whole store again",
+                     (long long)first);
+}
+
+static emc_status read_doubles_text(cells_strings *out, zarr_array *array, bool may_lack)
 {
     double values[NUMBERS];
 
     for (int64_t first = 0; first < array->shape[0]; first += NUMBERS) {
         const int64_t left = array->shape[0] - first, n = left < NUMBERS ? left : NUMBERS;
         EMC_TRY(zarr_read_doubles(values, array, first, n));
+        EMC_TRY(check_there(array, first, may_lack));
         for (int64_t i = 0; i < n; i++) {
             char text[64];
             cells_print_double(text, sizeof text, values[i], array->item_bytes == 4);
@@ -139,13 +150,14 @@ static emc_status read_doubles_text(cells_strings *out, zarr_array *array)
     return EMC_OK;
 }
 
-static emc_status read_ints_text(cells_strings *out, zarr_array *array)
+static emc_status read_ints_text(cells_strings *out, zarr_array *array, bool may_lack)
 {
     int64_t values[NUMBERS];
 
     for (int64_t first = 0; first < array->shape[0]; first += NUMBERS) {
         const int64_t left = array->shape[0] - first, n = left < NUMBERS ? left : NUMBERS;
         EMC_TRY(zarr_read_ints(values, array, first, n));
+        EMC_TRY(check_there(array, first, may_lack));
         for (int64_t i = 0; i < n; i++) {
             char text[32];
             if (array->type == ZARR_BOOL)
@@ -168,8 +180,6 @@ emc_status zarr_read_text(cells_strings *out, zarr_array *array, bool may_lack)
                                             : "more than 2147483647 entries");
     if (array->type >= ZARR_UTF32)
         return read_texts(out, array, may_lack);
-    if (!may_lack && array->shape[0] > array->chunk[0] * 1024 && array->shape[0] > 1 << 24)
-        return zarr_fail(EMC_ERR_FORMAT, array->store, array->key, "%lld numbers as names",
-                         (long long)array->shape[0]);
-    return array->type == ZARR_FLOAT ? read_doubles_text(out, array) : read_ints_text(out, array);
+    return array->type == ZARR_FLOAT ? read_doubles_text(out, array, may_lack)
+                                     : read_ints_text(out, array, may_lack);
 }
