@@ -69,6 +69,9 @@ static emc_status set(emc_pin_list *list, const char *name, const char *value)
 }
 
 static emc_status set_formatted(emc_pin_list *list, const char *name, const char *format,
+                                va_list args) EMC_PRINTF(3, 0);
+
+static emc_status set_formatted(emc_pin_list *list, const char *name, const char *format,
                                 va_list args)
 {
     char *value = NULL;
