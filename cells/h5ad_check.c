@@ -168,6 +168,55 @@ static emc_status name_index(char **out, hid_t obs, const char *path)
     return *out ? EMC_OK : emc_copy_string(out, cells_h5_has(obs, "_index") ? "_index" : "index");
 }
 
+typedef struct {
+    hid_t root;
+    const emc_h5ad_out_options *options;
+} link_check;
+
+static emc_status check_link(void *context, const char *name)
+{
+    const link_check *at = context;
+    const char *file, *place;
+    emc_status status = EMC_OK;
+    char *value = NULL;
+    unsigned flags;
+    H5L_info_t link;
+
+    if (H5Lget_info(at->root, name, &link, H5P_DEFAULT) < 0 || link.type != H5L_TYPE_EXTERNAL)
+        return EMC_OK;
+    EMC_TRY(emc_alloc(&value, link.u.val_size + 1, 1, "a link"));
+    if (H5Lget_val(at->root, name, value, link.u.val_size, H5P_DEFAULT) >= 0 &&
+        H5Lunpack_elink_val(value, link.u.val_size, &flags, &file, &place) >= 0 && file[0] != '/')
+        status = emc_fail(EMC_ERR_USAGE,
+                          "%s: %s is a link to %s beside it, which a copy in another folder would "
+                          "lose; write the output into the folder of the input",
+                          at->options->input_path, name, file);
+    free(value);
+    return status;
+}
+
+/* A copy of a file of links keeps them, and relative ones lead on from where the copy lies. */
+static emc_status check_links(const emc_h5ad_out_options *options, hid_t root)
+{
+    const char *in = strrchr(options->input_path, '/'), *out = strrchr(options->path, '/');
+    link_check at = {root, options};
+    emc_status status = EMC_OK;
+    char *a = NULL, *b = NULL;
+
+    status = emc_copy_bytes(&a, in ? options->input_path : "./",
+                            in ? (size_t)(in - options->input_path) + 1 : 2);
+    if (status == EMC_OK)
+        status = emc_copy_bytes(&b, out ? options->path : "./",
+                                out ? (size_t)(out - options->path) + 1 : 2);
+    struct stat here, there;
+    if (status == EMC_OK && (stat(a, &here) != 0 || stat(b, &there) != 0 ||
+                             here.st_dev != there.st_dev || here.st_ino != there.st_ino))
+        status = cells_h5_each_link(root, options->input_path, check_link, &at);
+    free(a);
+    free(b);
+    return status;
+}
+
 static emc_status check_input(const emc_h5ad_out_options *options, const emc_h5ad_content *content,
                               hid_t root)
 {
@@ -181,6 +230,8 @@ static emc_status check_input(const emc_h5ad_out_options *options, const emc_h5a
     status = name_index(&index, obs, path);
     if (status == EMC_OK)
         status = check_obs(options, content, obs, index);
+    if (status == EMC_OK && options->kind == EMC_H5AD_COPY)
+        status = check_links(options, root);
     if (status == EMC_OK)
         status = check_group(options, root, "uns", content->uns ? content->uns : "");
     if (status == EMC_OK)

@@ -400,6 +400,17 @@ static void how_links_name_the_input(void **state)
         H5(H5Fclose(out));
         check_values(options.path, 7, false, true);
     }
+    /* A copy of a file of relative links stays where they lead on. */
+    emc_h5ad_out_options copy = {.path = emt_temp("deeper/copied.h5ad"),
+                                 .input_path = emt_temp("linked.h5ad"),
+                                 .n_cells = 7,
+                                 .overwrite = true,
+                                 .allow_external = true};
+    EMT_FAILS(EMC_ERR_USAGE, "a copy in another folder would lose",
+              emc_h5ad_out_check(&copy, &plain));
+    copy.path = emt_temp("copied.h5ad");
+    EMT_OK(write_file(&copy, &plain));
+    check_values(copy.path, 7, false, true);
     free(real);
 }
 
