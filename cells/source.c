@@ -85,48 +85,6 @@ void cells_buffers_free(cells_buffers *buffers)
     *buffers = (cells_buffers){0};
 }
 
-static int64_t memory_fit(const void *source, int64_t first, int64_t max_rows, size_t max_bytes)
-{
-    const cells_memory *memory = source;
-    const int64_t most = (int64_t)(max_bytes / (sizeof(int32_t) + sizeof(double)));
-    int64_t n = 1;
-
-    while (n < max_rows && first + n < memory->n_rows &&
-           memory->indptr[first + n + 1] - memory->indptr[first] <= most)
-        n++;
-    return n;
-}
-
-static emc_status memory_read(void *source, int64_t first, int64_t n, cells_rows *rows)
-{
-    const cells_memory *memory = source;
-    const int64_t start = memory->indptr[first];
-    const size_t n_values = (size_t)(memory->indptr[first + n] - start);
-
-    EMC_TRY(cells_rows_reserve(rows, (size_t)n, n_values));
-    for (int64_t i = 0; i <= n; i++)
-        rows->indptr[i] = memory->indptr[first + i] - start;
-    if (n_values) {
-        memcpy(rows->genes, memory->genes + start, n_values * sizeof *rows->genes);
-        memcpy(rows->values, memory->values + start, n_values * sizeof *rows->values);
-    }
-    return EMC_OK;
-}
-
-void cells_memory_close(void *source)
-{
-    cells_memory *memory = source;
-
-    if (!memory)
-        return;
-    free(memory->indptr);
-    free(memory->genes);
-    free(memory->values);
-    free(memory);
-}
-
-const cells_source_ops cells_memory_ops = {memory_fit, memory_read, cells_memory_close};
-
 bool cells_path_ends(const char *path, const char *ending)
 {
     const size_t n = strlen(path), m = strlen(ending);

@@ -131,20 +131,6 @@ extern const cells_format cells_format_mtx;
 extern const cells_format cells_format_text;
 extern const cells_format cells_format_zarr;
 
-/* A sparse matrix held whole, cells in rows; a source of its own. */
-typedef struct {
-    int64_t n_rows;
-    int64_t *indptr;
-    int32_t *genes;
-    double *values;
-} cells_memory;
-
-/* The most values that are held whole. */
-#define CELLS_MEMORY_VALUES ((int64_t)1 << 28)
-
-extern const cells_source_ops cells_memory_ops;
-void cells_memory_close(void *memory);
-
 /* The names of n rows, into ids; `names` holds them where they are read. */
 emc_status cells_ids_read(const cells_file *file, int64_t first, int64_t n, cells_strings *names,
                           const char **ids);
