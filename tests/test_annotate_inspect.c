@@ -112,6 +112,9 @@ static int visit(const char *path, const struct stat *st, int kind, struct FTW *
         const size_t n = strlen(path), m = strlen(endings[i]);
         if (n < m || strcmp(path + n - m, endings[i]) != 0)
             continue;
+        /* A packed table of 750 x 33,538 takes seconds to parse. */
+        if (strstr(path, ".tsv.gz") && st->st_size > 1 << 20 && !getenv("EMT_FULL"))
+            break;
         check_file(path, st->st_size < 1 << 20, &told);
         *(told ? &n_told : &n_refused) += 1;
         break;
