@@ -60,6 +60,8 @@ void cells_column_free(cells_column *column)
 
 emc_status cells_rows_reserve(cells_rows *rows, size_t n_rows, size_t n_values)
 {
+    /* Lists of nothing are lists, too: a reader may add an offset of 0. */
+    n_values += n_values == 0;
     EMC_TRY(emc_reserve(&rows->indptr, &rows->rows_capacity, n_rows + 1, sizeof *rows->indptr,
                         "the rows of a block"));
     EMC_TRY(emc_reserve(&rows->genes, &rows->genes_capacity, n_values, sizeof *rows->genes,
