@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <zlib.h>
 
+#include "cells/storage.h"
+
 bool emc_about_library(int index, emc_library_version *out)
 {
     unsigned major = 0, minor = 0, release = 0;
@@ -36,4 +38,18 @@ bool emc_about_library(int index, emc_library_version *out)
     default:
         return false;
     }
+}
+
+bool emc_about_codec(int index, emc_codec_version *out)
+{
+    emc_storage storage;
+    const bool is = emc_storage_describe(index, &storage);
+
+    *out = (emc_codec_version){storage.name, storage.version, storage.where};
+    return is;
+}
+
+bool emc_about_hdf5_threads(void)
+{
+    return emc_storage_threads_hdf5();
 }

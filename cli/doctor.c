@@ -10,26 +10,25 @@
 #include "runtime/emcell.h"
 #ifndef EMCELL_ENGINE_ONLY
 #include "annotate/about.h"
-#include "cells/storage.h"
 #endif
 
 #ifndef EMCELL_ENGINE_ONLY
-/* "reads chunks of gzip 1.14 (HDF5 filter 1, zarr, text)", and what is missing. */
-static void print_storage(void)
+/* "unpacks gzip 1.14: HDF5 filter 1, zarr, text", and what is missing. */
+static void print_codecs(void)
 {
-    emc_storage storage;
+    emc_codec_version codec;
 
-    printf("HDF5 is %s\n", emc_storage_threads_hdf5()
+    printf("HDF5 is %s\n", emc_about_hdf5_threads()
                                ? "thread-safe"
                                : "not thread-safe: emcell lets one thread at a time call it");
-    for (int i = 0; emc_storage_describe(i, &storage); i++) {
-        if (storage.version)
-            printf("unpacks %s%s%s: %s\n", storage.name, *storage.version ? " " : "",
-                   storage.version, storage.where);
+    for (int i = 0; emc_about_codec(i, &codec); i++) {
+        if (codec.version)
+            printf("unpacks %s%s%s: %s\n", codec.name, *codec.version ? " " : "", codec.version,
+                   codec.where);
         else
             printf("cannot unpack %s (%s): its library was not there at the build; scripts/setup "
                    "installs it\n",
-                   storage.name, storage.where);
+                   codec.name, codec.where);
     }
 }
 #endif
@@ -41,7 +40,7 @@ static void print_libraries(void)
 
     for (int i = 0; emc_about_library(i, &library); i++)
         printf("%s %s: %s\n", library.name, library.version, library.what);
-    print_storage();
+    print_codecs();
 #else
     printf("this build has the engine alone: bench and doctor\n");
 #endif
