@@ -150,6 +150,24 @@ static inline uint64_t scan_index(const unsigned char **at)
     return value;
 }
 
+/* A whole number of at most 15 digits. False for anything else. */
+static inline bool scan_count(double *out, const unsigned char **at)
+{
+    const unsigned char *p = *at;
+    uint64_t digits = 0;
+
+    while (*p == ' ' || *p == '\t')
+        p++;
+    const unsigned char *const first = p;
+    for (; *p >= '0' && *p <= '9'; p++)
+        digits = digits * 10 + (uint64_t)(*p - '0');
+    if (p == first || p - first > 15)
+        return false;
+    *out = (double)digits;
+    *at = p;
+    return true;
+}
+
 /* A number of at most 15 digits, with or without a point: exact, as digits below 2^53 over a power
  * of ten that a double holds. False for anything else. */
 static inline bool scan_value(double *out, const unsigned char **at)
@@ -258,9 +276,8 @@ static inline bool scan_quickly(mtx_scanner *scanner, mtx_entry *entry)
     if (first - 1 >= (uint64_t)header->n_first || second - 1 >= (uint64_t)header->n_second)
         return false;
     entry->value = 1;
-    if (header->field != MTX_PATTERN && !scan_value(&entry->value, &p))
-        return false;
-    if (header->field == MTX_INTEGER && entry->value != floor(entry->value))
+    if (header->field == MTX_INTEGER ? !scan_count(&entry->value, &p)
+                                     : header->field == MTX_REAL && !scan_value(&entry->value, &p))
         return false;
     p += *p == '\r';
     if (*p != '\n')
