@@ -120,7 +120,7 @@ static hid_t type_of(h5_item_type type)
 
 static const char *word(int64_t value)
 {
-    return h5_words[(uint64_t)value % (uint64_t)h5_n_words];
+    return h5_words[(value & 0xff) % h5_n_words];
 }
 
 static double number(int64_t value)
@@ -194,12 +194,10 @@ static hid_t creation(const h5_item *item)
     const hid_t list = H5Pcreate(H5P_DATASET_CREATE);
     hsize_t chunk[3];
 
-    H5Pset_fill_time(list, H5D_FILL_TIME_NEVER);
     if (item->n_dims < 1 || item->chunk[0] == 0)
         return list;
     for (int i = 0; i < item->n_dims; i++)
         chunk[i] = item->chunk[i] ? item->chunk[i] : 1;
-    H5Pset_fill_time(list, H5D_FILL_TIME_IFSET);
     H5Pset_chunk(list, item->n_dims, chunk);
     if (item->filters & 2)
         H5Pset_shuffle(list);
