@@ -3,6 +3,7 @@
  * Which cells are in this file? One iterator over every format that is read:
  *
  * - .h5ad of anndata of any age: X, raw/X or a layer; CSR, CSC or dense
+ * - zarr stores of anndata, format 2, and 3 without shards: a folder, or a zip file of one
  * - .csv, .tsv, .txt, also with .gz: a table of numbers, cells or genes in rows
  *
  * Nothing that the file says is used before it is checked. Links that leave the file, external
@@ -66,7 +67,8 @@ typedef struct {
     emc_duplicates duplicate_genes;
     emc_negative negative;
     const char *genome;      /* of a 10x file with several genomes; NULL: there must be one */
-    bool allow_external;     /* external links of HDF5 are followed, one step, to regular files */
+    bool allow_external;     /* external links of HDF5 are followed, one step, to regular files;
+                               symbolic     links in a zarr folder */
     int n_threads;           /* that unpack; 0: one a core this process may use */
     const char *scratch_dir; /* where a matrix is turned that does not fit turn_bytes; NULL: /tmp */
     size_t turn_bytes;       /* of memory to turn a matrix stored by genes; 0: 1 GiB */
