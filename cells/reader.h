@@ -68,7 +68,7 @@ typedef struct {
     emc_negative negative;
     const char *genome;      /* of a 10x file with several genomes; NULL: there must be one */
     bool allow_external;     /* external links of HDF5 are followed, one step, to regular files;
-                               symbolic     links in a zarr folder */
+                               symbolic links in a zarr folder */
     int n_threads;           /* that unpack; 0: one a core this process may use */
     const char *scratch_dir; /* where a matrix is turned that does not fit turn_bytes; NULL: /tmp */
     size_t turn_bytes;       /* of memory to turn a matrix stored by genes; 0: 1 GiB */
