@@ -116,10 +116,11 @@ static emc_status fill_item(const work *w, emc_item *item, const emc_input_cell 
     return EMC_OK;
 }
 
-/* What may be wrong with a part of a file and leave the rest of it readable. */
+/* What may be wrong with a part of a file and leave the rest of it readable. A file of a folder
+ * that went away is not: so would go every other range. */
 static bool is_of_the_range(emc_status status)
 {
-    return status == EMC_ERR_FORMAT || status == EMC_ERR_IO || status == EMC_ERR_NOT_FOUND;
+    return status == EMC_ERR_FORMAT || status == EMC_ERR_IO;
 }
 
 /* The rest of the range is given up; its place in the sequence says so. */

@@ -137,6 +137,8 @@ const char *emc_plan_get(const emc_pin_list *list, const char *name)
 
 int64_t emc_plan_n_shards(const emc_plan *plan)
 {
+    if (plan->shard_cells < 1)
+        return 0; /* not known yet */
     return plan->n_cells / plan->shard_cells + (plan->n_cells % plan->shard_cells > 0);
 }
 

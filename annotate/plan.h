@@ -35,7 +35,7 @@ typedef struct {
     int n_labels;
     int64_t n_rows;      /* of the input file */
     int64_t n_cells;     /* chosen */
-    int64_t shard_cells; /* of every shard but the last; >= 1 */
+    int64_t shard_cells; /* of every shard but the last; 0: not known yet */
     int max_tries;       /* not pinned: results do not depend on it */
     bool generated;      /* rows have raw_text and no probabilities */
     bool probabilities;  /* rows have them */
@@ -54,6 +54,7 @@ emc_status emc_plan_set_labels(emc_plan *plan, const emc_labels *labels);
 /* The value, or NULL. Borrowed. */
 const char *emc_plan_get(const emc_pin_list *list, const char *name);
 
+/* 0 while shard_cells is. */
 int64_t emc_plan_n_shards(const emc_plan *plan);
 /* What shard 0 <= shard < n_shards must say of itself. */
 void emc_plan_shard(const emc_plan *plan, int64_t shard, emc_shard_head *head);

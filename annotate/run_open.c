@@ -147,6 +147,7 @@ static emc_status follow(emc_run *r)
     emc_plan mine = r->plan;
 
     r->plan = (emc_plan){0};
+    r->keep = false; /* it is another's, until it is joined */
     if (!r->options->resume) {
         emc_plan_free(&mine);
         return emc_fail(EMC_ERR_CREATE, "%s: another process began a run here; --resume shares it",

@@ -108,12 +108,13 @@ static emc_status check_input(const state *s)
     struct stat now;
 
     if (stat(path, &now) != 0)
-        return emc_fail(EMC_ERR_IO, "%s: gone while it was read (%s)", path, strerror(errno));
+        return emc_fail(EMC_ERR_IO, "%s: gone while it was read (%s); put it back", path,
+                        strerror(errno));
     if (S_ISREG(s->input.st_mode) &&
         (now.st_size != s->input.st_size || now.st_ino != s->input.st_ino ||
          now.st_mtim.tv_sec != s->input.st_mtim.tv_sec ||
          now.st_mtim.tv_nsec != s->input.st_mtim.tv_nsec))
-        return emc_fail(EMC_ERR_IO, "%s: changed while it was read", path);
+        return emc_fail(EMC_ERR_IO, "%s: changed while it was read; put back what it was", path);
     return EMC_OK;
 }
 
@@ -124,8 +125,7 @@ static emc_status give_up(state *s, const emc_item *item)
 
     emc_shard_writer_close(s->writer);
     s->writer = NULL;
-    if (check_input(s) != EMC_OK)
-        return emc_fail_in(EMC_ERR_IO, "%s", item->message.bytes);
+    EMC_TRY(check_input(s));
     EMC_TRY(emc_ledger_fail(s->work->ledger, item->range.shard, item->message.bytes, &parked));
     let_go(s, &item->range);
     emc_status status = emc_text_addf(
