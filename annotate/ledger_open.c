@@ -157,22 +157,33 @@ static emc_status make_files(emc_ledger *ledger)
     return error == 0 ? EMC_OK : fail_create(ledger, LEDGER_WORKERS, error);
 }
 
+/* Of a worker's files. The last one that goes is the one that says it was there. */
+static const char *const endings[] = {".json", ".tmp", ".id"};
+
 static void remove_files(emc_ledger *ledger, const char *worker)
 {
-    static const char *const endings[] = {"json", "tmp", "id"};
     char name[LEDGER_NAME];
 
     for (size_t i = 0; i < EMC_COUNT(endings); i++) {
-        snprintf(name, sizeof name, "%.150s.%s", worker, endings[i]);
+        snprintf(name, sizeof name, "%.150s%s", worker, endings[i]);
         unlinkat(ledger->folders[LEDGER_WORKERS], name, 0);
     }
 }
 
 /* ---- what dead workers left ---- */
 
-/* Claims hold who made them, so the files in workers/ can go first. One that was killed while it
- * wrote who it is has claimed nothing; its file goes when it is old, and should the clock be wrong
- * and the worker alive, it writes out its claims instead of linking them. */
+/* True for a name that ledger_owner_self makes: 16 hexadecimal digits at its end. */
+static bool is_worker_name(const char *name)
+{
+    const char *last = strrchr(name, '-');
+
+    return last && strlen(last + 1) == 16 && strspn(last + 1, "0123456789abcdef") == 16;
+}
+
+/* Claims hold who made them, so the files in workers/ can go first. Any of the three may be alone:
+ * a thread of a process that is being killed may still end what it was at. One that was killed
+ * while it wrote who it is has claimed nothing; its file goes when it is old, and should the clock
+ * be wrong and the worker alive, it writes out its claims instead of linking them. */
 static emc_status sweep_worker(void *context, const char *name)
 {
     emc_ledger *ledger = context;
@@ -180,13 +191,15 @@ static emc_status sweep_worker(void *context, const char *name)
     emc_hash sign;
     ledger_owner owner;
     double age_s;
+    bool ours = false;
 
-    if (!ledger_stem(worker, name, ".id") ||
-        !ledger_read(ledger->folders[LEDGER_WORKERS], name, text, &sign, &age_s))
+    for (size_t i = 0; i < EMC_COUNT(endings) && !ours; i++)
+        ours = ledger_stem(worker, name, endings[i]) && is_worker_name(worker);
+    if (!ours || !ledger_read(ledger->folders[LEDGER_WORKERS], name, text, &sign, &age_s))
         return EMC_OK;
     if (!ledger_owner_parse(&owner, text) || strcmp(owner.name, worker) != 0) {
         if (age_s > OLD_S)
-            remove_files(ledger, worker);
+            unlinkat(ledger->folders[LEDGER_WORKERS], name, 0);
     } else if (ledger_owner_dead(&owner, &ledger->me)) {
         remove_files(ledger, worker);
     }

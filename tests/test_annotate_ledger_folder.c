@@ -390,6 +390,14 @@ static void test_a_folder_that_is_not_there(void **state)
     emc_ledger_close(ledger);
 }
 
+static const char *worker_file(const char *run, const emc_ledger *ledger, const char *ending)
+{
+    char name[LEDGER_NAME];
+
+    snprintf(name, sizeof name, "%.140s.%s", ledger->me.name, ending);
+    return in_run(run, "workers", name);
+}
+
 /* Somebody else's half files stay while their writer lives. */
 static void test_temporary_files(void **state)
 {
@@ -410,14 +418,29 @@ static void test_temporary_files(void **state)
     assert_int_equal(count_files(run, "done", ".tmp"), 1);
     assert_int_equal(count_files(run, "done", mine), 1);
     assert_int_equal(count_files(run, "done", "notes.txt"), 1);
-    /* Killed while it wrote who it is: an hour ago, and just now. */
+    /* Killed while it wrote who it is: an hour ago, and just now; and what is nobody's. */
     const struct timespec old[2] = {{1, 0}, {1, 0}};
-    put_text(in_run(run, "workers", "then.id"), "");
-    assert_int_equal(utimensat(AT_FDCWD, in_run(run, "workers", "then.id"), old, 0), 0);
-    put_text(in_run(run, "workers", "now.id"), "");
+    static const char *const names[] = {"h-1-0123456789abcdef.id", "notes.json", "h.id",
+                                        "h-2-0123456789abcdef.id"};
+    for (size_t i = 0; i < EMC_COUNT(names); i++) {
+        put_text(in_run(run, "workers", names[i]), "");
+        if (i < 3)
+            assert_int_equal(utimensat(AT_FDCWD, in_run(run, "workers", names[i]), old, 0), 0);
+    }
+    /* One file of three, of a worker that is dead. */
+    char gone[3000], dead[LEDGER_NAME], *text = emt_read(worker_file(run, a, "id"), NULL);
+    snprintf(dead, sizeof dead, "%.140s.tmp", a->me.name);
+    dead[strlen(dead) - 5] ^= 1; /* another number */
+    put_text(in_run(run, "workers", dead), text);
+    free(text);
+    snprintf(gone, sizeof gone, "\"%.*s\"", (int)strlen(dead) - 4, dead);
+    edit_claim(in_run(run, "workers", dead), "worker", gone);
+    edit_claim(in_run(run, "workers", dead), "start", "12");
     emc_ledger_close(open_ledger(run, 3, NULL));
-    assert_int_equal(count_files(run, "workers", "then.id"), 0);
-    assert_int_equal(count_files(run, "workers", "now.id"), 1);
+    for (size_t i = 0; i < EMC_COUNT(names); i++)
+        assert_int_equal(count_files(run, "workers", names[i]), i > 0);
+    assert_int_equal(count_files(run, "workers", ".tmp"), 0);
+    assert_int_equal(count_files(run, "workers", ".id"), 3);
     /* Its own from an earlier try is written over. */
     expect_claim(a, 1);
     publish(a, 1);
