@@ -51,7 +51,7 @@ static void read_blocks(emc_cells *cells, const char *place)
     }
 }
 
-void fuzz_cells(const char *path, fuzz_input input)
+bool fuzz_cells(const char *path, fuzz_input input)
 {
     static const char *const layers[] = {NULL, NULL, "raw", "counts", "layers/raw", "matrix"};
     static const char *const symbols[] = {NULL, NULL, "index", "feature_name", "label"};
@@ -96,4 +96,5 @@ void fuzz_cells(const char *path, fuzz_input input)
     }
     emc_cells_close(cells);
     fuzz_require(H5Fget_obj_count((hid_t)H5F_OBJ_ALL, H5F_OBJ_ALL) == 0, "nothing stays open");
+    return status == EMC_OK;
 }

@@ -7,4 +7,5 @@
 /* How many bytes of an input choose the options. */
 #define FUZZ_OPTION_BYTES 4
 
-void fuzz_cells(const char *path, fuzz_input options);
+/* Whether it opened. */
+bool fuzz_cells(const char *path, fuzz_input options);
