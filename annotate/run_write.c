@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -64,14 +65,47 @@ emc_status run_mend(emc_run *r)
     return status != EMC_OK ? status : unlocked;
 }
 
+/* A file's one name, wherever a process stands. *named is false for what is no file: each process
+ * has a standard output of its own. */
+static emc_status add_name(emc_text *out, const char *path, bool *named)
+{
+    struct stat st;
+    char *whole = strcmp(path, "-") != 0 && stat(path, &st) == 0 && S_ISREG(st.st_mode)
+                      ? realpath(path, NULL)
+                      : NULL;
+    const char *name = whole ? whole : path;
+
+    *named = *named && whole;
+    const emc_status status = emc_text_add_json(out, name, strlen(name));
+    free(whole);
+    return status;
+}
+
+/* Which results this process is to see written; *named when all of them are there as files. */
+static emc_status name_results(const emc_run *r, emc_text *out, bool *named)
+{
+    const emc_results_options *results = &r->results;
+    const bool in_place = results->h5ad == EMC_H5AD_IN_PLACE;
+
+    *named = true;
+    EMC_TRY(emc_text_add_string(out, "\"results\": ["));
+    EMC_TRY(add_name(out, in_place ? r->options->input_path : results->output_path, named));
+    if (results->probabilities_path) {
+        EMC_TRY(emc_text_add_string(out, ", "));
+        EMC_TRY(add_name(out, results->probabilities_path, named));
+    }
+    return emc_text_add_string(out, "]");
+}
+
 /* Who wrote which results; unlike any other such line. */
 static emc_status describe_merge(const emc_run *r, emc_text *out)
 {
     char host[64] = "";
+    bool named;
 
     (void)gethostname(host, sizeof(host) - 1);
-    EMC_TRY(emc_text_add_string(out, "{\"results\": "));
-    EMC_TRY(emc_text_add_json(out, r->results.output_path, strlen(r->results.output_path)));
+    EMC_TRY(emc_text_add_string(out, "{"));
+    EMC_TRY(name_results(r, out, &named));
     EMC_TRY(emc_text_add_string(out, ", \"by\": "));
     EMC_TRY(emc_text_add_json(out, host, strlen(host)));
     return emc_text_addf(out, ", \"pid\": %ld, \"at\": %.9f}\n", (long)getpid(), emc_seconds());
@@ -103,13 +137,14 @@ static emc_status is_merged(const emc_run *r, bool *merged)
 {
     char *now = NULL;
     emc_text name = {0};
+    bool named = false;
 
     *merged = false;
     emc_status status = run_read_merged(r, &now);
     if (status == EMC_OK)
-        status = emc_text_add_json(&name, r->results.output_path, strlen(r->results.output_path));
+        status = name_results(r, &name, &named);
     if (status == EMC_OK && now)
-        *merged = (!r->merged_before || strcmp(now, r->merged_before) != 0) &&
+        *merged = named && (!r->merged_before || strcmp(now, r->merged_before) != 0) &&
                   strstr(now, name.bytes) != NULL;
     emc_text_free(&name);
     free(now);

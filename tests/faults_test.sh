@@ -201,6 +201,17 @@ for n in 2 4; do
     check test "$(done_shards shared.csv.run)" = $n_shards
     check test "$(find shared.csv.run/claims shared.csv.run/workers -type f | wc -l)" = 0
 done
+# Results of the same name that are not the same file: each process writes its own.
+mkdir here there
+(cd here && "$work/annotate" --quiet --output own.csv --run-dir "$work/own" --resume) &
+(cd there && "$work/annotate" --quiet --output own.csv --run-dir "$work/own" --resume) &
+./quiet --run-dir own --resume >own1.csv &
+./quiet --run-dir own --resume >own2.csv &
+for i in 1 2 3 4; do
+    wait -n
+    check test $? = 0
+done
+for file in here/own.csv there/own.csv own1.csv own2.csv; do check cmp -s $file base.csv; done
 # Sizes of shards that each measures for itself: the first to know decides.
 for i in 1 2 3; do
     "$emcell" annotate --quiet --input "$cells" --model "$model" --n-genes 30 --limit $n_cells \
