@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "annotate/input_files.h"
 #include "annotate/ledger.h"
 #include "annotate/shard.h"
 #include "base/hash.h"
@@ -245,7 +246,7 @@ static emc_status check_input(const emc_plan *plan, const emc_merge_options *opt
     char text[EMC_HASH_TEXT];
     emc_hash hash;
 
-    const emc_status status = path ? emc_fingerprint(&hash, path) : EMC_ERR_NOT_FOUND;
+    const emc_status status = path ? emc_input_fingerprint(&hash, path) : EMC_ERR_NOT_FOUND;
     if (status == EMC_ERR_NOT_FOUND && !options->input_path)
         return EMC_OK; /* an output that needs it says so */
     EMC_TRY(status);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "annotate/input_files.h"
 #include "annotate/progress.h"
 #include "base/hash.h"
 #include "base/size.h"
@@ -278,7 +279,8 @@ static emc_status pin_input(const emc_session *s, emc_plan *plan)
 {
     emc_hash hash;
 
-    EMC_TRY(pin_file(plan, "--input", s->options->input_path));
+    EMC_TRY(emc_input_fingerprint(&hash, s->options->input_path));
+    EMC_TRY(pin_hash(plan, "--input", &hash));
     EMC_TRY(emc_plan_pin(plan, "--layer", "%s", emc_input_layer(s->input)));
     EMC_TRY(emc_plan_pin(plan, "--n-genes", "%d", emc_input_n_genes_listed(s->input)));
     EMC_TRY(emc_input_hash(&hash, s->input));

@@ -260,13 +260,15 @@ static emc_status add_entry(emc_hasher *hasher, const char *dir, const char *nam
     return status;
 }
 
-static emc_status add_folder(emc_hasher *hasher, const char *path, int depth)
+static emc_status add_some(emc_hasher *hasher, const char *path, int depth,
+                           emc_entry_counts *counts, void *context)
 {
     name_list list = {0};
     emc_status status = list_folder(&list, path);
 
     for (size_t i = 0; i < list.n && status == EMC_OK; i++)
-        status = add_entry(hasher, path, list.names[i], depth);
+        if (!counts || counts(context, list.names[i]))
+            status = add_entry(hasher, path, list.names[i], depth);
     /* No name is empty, so an empty one ends the folder. */
     emc_hasher_add(hasher, "", 1);
     for (size_t i = 0; i < list.n; i++)
@@ -275,7 +277,13 @@ static emc_status add_folder(emc_hasher *hasher, const char *path, int depth)
     return status;
 }
 
-emc_status emc_fingerprint(emc_hash *out, const char *path)
+static emc_status add_folder(emc_hasher *hasher, const char *path, int depth)
+{
+    return add_some(hasher, path, depth, NULL, NULL);
+}
+
+static emc_status fingerprint(emc_hash *out, const char *path, emc_entry_counts *counts,
+                              void *context)
 {
     emc_hasher *hasher = NULL;
     emc_status status;
@@ -284,9 +292,21 @@ emc_status emc_fingerprint(emc_hash *out, const char *path)
     if (stat(path, &st) != 0)
         return fail_errno(path);
     EMC_TRY(emc_hasher_open(&hasher));
-    status = S_ISDIR(st.st_mode) ? add_folder(hasher, path, 1) : add_file(hasher, path, 1);
+    status = S_ISDIR(st.st_mode) ? add_some(hasher, path, 1, counts, context)
+                                 : add_file(hasher, path, 1);
     if (status == EMC_OK)
         *out = emc_hasher_end(hasher);
     emc_hasher_close(hasher);
     return status;
+}
+
+emc_status emc_fingerprint(emc_hash *out, const char *path)
+{
+    return fingerprint(out, path, NULL, NULL);
+}
+
+emc_status emc_fingerprint_some(emc_hash *out, const char *path, emc_entry_counts *counts,
+                                void *context)
+{
+    return fingerprint(out, path, counts, context);
 }

@@ -42,6 +42,12 @@ void emc_hasher_close(emc_hasher *hasher); /* NULL is fine */
  */
 emc_status emc_fingerprint(emc_hash *out, const char *path);
 
+/* The same of a folder of which only some files and folders count, by their names in it. Of a file
+ * as above; nothing is asked then. */
+typedef bool emc_entry_counts(void *context, const char *name);
+emc_status emc_fingerprint_some(emc_hash *out, const char *path, emc_entry_counts *counts,
+                                void *context);
+
 #ifdef __cplusplus
 }
 #endif

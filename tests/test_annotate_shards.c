@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "annotate/input_files.h"
 #include "annotate/merge.h"
 #include "annotate/plan.h"
 #include "annotate/run_folder.h"
@@ -273,6 +274,154 @@ static void what_is_no_run_is_not_removed(void **state)
     assert_true(emc_is_directory(dir)); /* it was there before */
 }
 
+/* ---- a folder of input files ---- */
+
+static emc_hash input_hash(const char *dir)
+{
+    emc_hash hash;
+
+    EMT_OK(emc_input_fingerprint(&hash, dir));
+    return hash;
+}
+
+static void what_is_written_into_an_input_folder_is_no_input(void **state)
+{
+    static const char *const read[] = {
+        "tenx/matrix.mtx",       "tenx/s1_barcodes.tsv.gz", "tenx/features.tsv",
+        "tenx/.zattrs",          "tenx/zarr.json",          "tenx/X/0.0",
+        "tenx/layers/counts/c0", "tenx/obs/_index",
+    };
+    static const char *const written[] = {"tenx/labels.csv", "tenx/labels.csv.run/run.json",
+                                          "tenx/labels.csv.run/done/000000.shard",
+                                          "tenx/.labels.csv.tmp", "tenx/labels.h5ad"};
+    static const char *const folders[] = {
+        "tenx", "tenx/X", "tenx/layers", "tenx/layers/counts", "tenx/obs", "tenx/labels.csv.run"};
+    const char *dir = case_keep(emt_temp("tenx"));
+    emc_hash before, after;
+
+    (void)state;
+    for (size_t i = 0; i < EMC_COUNT(folders); i++)
+        mkdir(emt_temp(folders[i]), 0700);
+    for (size_t i = 0; i < EMC_COUNT(read); i++)
+        emt_write(read[i], "1", 1);
+    before = input_hash(dir);
+    mkdir(emt_temp("tenx/labels.csv.run/done"), 0700);
+    for (size_t i = 0; i < EMC_COUNT(written); i++)
+        emt_write(written[i], "1", 1);
+    after = input_hash(dir);
+    assert_true(emc_hash_equal(&before, &after));
+    for (size_t i = 0; i < EMC_COUNT(read); i++) {
+        emt_write(read[i], "12", 2);
+        after = input_hash(dir);
+        if (emc_hash_equal(&before, &after))
+            fail_msg("%s: its change is not seen", read[i]);
+        before = after;
+    }
+}
+
+/* ---- rows of shards that overlap ---- */
+
+static void write_shard(const char *dir, const emc_plan *plan, int64_t shard, int64_t a, int64_t b)
+{
+    const int64_t numbers[] = {a, b};
+    emc_shard_writer *writer;
+    emc_shard_head head;
+    const void *bytes;
+    size_t n;
+    char *path;
+
+    emc_plan_shard(plan, shard, &head);
+    EMT_OK(emc_shard_writer_open(&writer, &head));
+    for (int i = 0; i < 2; i++) {
+        emc_result_row row = {.row = numbers[i], .cell_id = "c"};
+        emc_verdict_not_asked(&row.verdict, EMC_CELL_EMPTY, "no_genes");
+        EMT_OK(emc_shard_writer_add(writer, &row));
+    }
+    EMT_OK(emc_shard_writer_bytes(writer, &bytes, &n));
+    EMT_OK(emc_ledger_done_path(&path, dir, shard));
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, n, file), n);
+    fclose(file);
+    free(path);
+    emc_shard_writer_close(writer);
+}
+
+/* Each shard is good by itself: length, checksum, plan and number. */
+static void shards_that_overlap_are_not_merged(void **state)
+{
+    static const struct {
+        int64_t first, last;
+        const char *message; /* NULL: fine */
+    } cases[] = {
+        {6, 9, NULL},
+        {5, 6, "shard 1: rows 5 to 6 after row 5, of 10"},
+        {4, 9, "shard 1: rows 4 to 9 after row 5, of 10"},
+        {0, 5, "shard 1: rows 0 to 5 after row 5, of 10"},
+        {9, 10, "shard 1: rows 9 to 10 after row 5, of 10"},
+    };
+    const char *dir = fresh_folder("overlap");
+    emc_plan plan = small_plan();
+    emc_merge_options o = {.run_dir = dir};
+    emc_merge_summary summary;
+    bool first;
+
+    (void)state;
+    plan.n_cells = 4;
+    plan.shard_cells = 2;
+    EMT_OK(emc_plan_write(&plan, dir, &first));
+    mkdir(emt_temp("overlap/done"), 0700);
+    write_shard(dir, &plan, 0, 1, 5);
+    emc_results_defaults(&o.results);
+    o.results.output_path = case_keep(emt_temp("overlap.csv"));
+    for (size_t i = 0; i < EMC_COUNT(cases); i++) {
+        write_shard(dir, &plan, 1, cases[i].first, cases[i].last);
+        unlink(o.results.output_path);
+        if (!cases[i].message) {
+            EMT_OK(emc_merge(&summary, &o));
+            assert_int_equal(summary.n_cells, 4);
+            continue;
+        }
+        EMT_FAILS(EMC_ERR_CONFIG, cases[i].message, emc_merge(&summary, &o));
+        assert_false(emc_file_exists(o.results.output_path));
+    }
+    emc_plan_free(&plan);
+}
+
+/* ---- the engine across borders ---- */
+
+static int64_t steps_of(int shard_cells)
+{
+    emc_annotate_options o = case_options(emt_golden("annotate/cells.h5ad"), emt_temp("steps.tsv"));
+    emc_annotate_summary *s;
+
+    o.shard_cells = shard_cells;
+    o.max_num_batched_tokens = 1024;
+    EMT_OK(emc_annotate(&s, &o));
+    const int64_t n = s->engine.n_steps;
+    emc_annotate_summary_close(s);
+    return n;
+}
+
+/* An engine that ran empty at each border would take at least a step for each shard, here of one
+ * cell, whatever the machine does. How many it takes otherwise depends on how far the reader is
+ * ahead, so the best of some tries counts. */
+static void the_engine_stays_full_across_borders(void **state)
+{
+    const int64_t whole = steps_of(1000);
+    int64_t best = INT64_MAX;
+
+    (void)state;
+    for (int i = 0; i < 5 && best > whole + 2; i++) {
+        const int64_t n = steps_of(1);
+        best = n < best ? n : best;
+    }
+    print_message("steps: %lld in one shard, %lld in %d\n", (long long)whole, (long long)best,
+                  N_CELLS);
+    assert_true(whole + 2 < N_CELLS);
+    assert_true(best <= whole + 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -281,6 +430,9 @@ int main(void)
         cmocka_unit_test(a_plan_is_read_as_it_was_written),
         cmocka_unit_test(every_change_of_a_plan_is_seen),
         cmocka_unit_test(what_is_no_run_is_not_removed),
+        cmocka_unit_test(what_is_written_into_an_input_folder_is_no_input),
+        cmocka_unit_test(shards_that_overlap_are_not_merged),
+        cmocka_unit_test(the_engine_stays_full_across_borders),
     };
 
     return cmocka_run_group_tests_name("shards", tests, NULL, NULL);
