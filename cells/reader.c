@@ -344,27 +344,39 @@ emc_status emc_cells_seek(emc_cells *cells, int64_t row)
     return EMC_OK;
 }
 
-static emc_status refuse_negative(const emc_cells *cells, const cells_rows *block, int64_t first,
-                                  int n)
+/* The first of n rows that holds a value below zero, and where it stands; n without any. */
+static int find_negative(const cells_rows *block, int n, int64_t *at)
 {
     int64_t n_negative = 0;
 
     /* All of them first, which is quick; which one is asked only when it matters. */
     for (int64_t k = 0; k < block->indptr[n]; k++)
         n_negative += block->values[k] < 0;
-    if (n_negative == 0)
+    for (int i = 0; n_negative > 0 && i < n; i++)
+        for (*at = block->indptr[i]; *at < block->indptr[i + 1]; (*at)++)
+            if (block->values[*at] < 0)
+                return i;
+    return n;
+}
+
+/* The cells before a value below zero make a block of their own, so that what is handed out never
+ * depends on where blocks end; the next call begins with that value's cell and fails. */
+static emc_status stop_at_negative(const emc_cells *cells, const cells_rows *block, int64_t first,
+                                   int *n)
+{
+    int64_t at = 0;
+    const int row = find_negative(block, *n, &at);
+
+    if (row > 0) {
+        *n = row;
         return EMC_OK;
-    for (int i = 0; i < n; i++)
-        for (int64_t k = block->indptr[i]; k < block->indptr[i + 1]; k++)
-            if (block->values[k] < 0)
-                return emc_fail(
-                    EMC_ERR_FORMAT,
+    }
+    return emc_fail(EMC_ERR_FORMAT,
                     "%s: %s: cell \"%s\", gene \"%s\" is %g: scaled values do not say "
                     "which genes are expressed; %s",
-                    cells->path, cells->file.matrix.bytes, emc_cells_id(cells, first + i),
-                    cells->gene_names[block->genes[k]], block->values[k],
+                    cells->path, cells->file.matrix.bytes, emc_cells_id(cells, first),
+                    cells->gene_names[block->genes[at]], block->values[at],
                     cells->file.advice.n ? cells->file.advice.bytes : "give counts or log-counts");
-    return EMC_OK;
 }
 
 /* The names beside the rows of a block. */
@@ -411,7 +423,7 @@ emc_status cells_next_into(emc_cells *cells, int64_t most, cells_buffers *into,
         return EMC_OK;
     most = most < cells->max_rows ? most : cells->max_rows;
     most = left < most ? left : most;
-    const int n = (int)file->ops->fit(file->source, first, most, cells->max_bytes);
+    int n = (int)file->ops->fit(file->source, first, most, cells->max_bytes);
     EMC_TRY(file->ops->read(file->source, first, n, rows));
     if (file->gene_of_column)
         keep_genes(rows, n, file->gene_of_column);
@@ -419,7 +431,7 @@ emc_status cells_next_into(emc_cells *cells, int64_t most, cells_buffers *into,
     for (int64_t k = 0; cells->fold && k < n_values; k++)
         rows->genes[k] = cells->fold[rows->genes[k]];
     if (cells->negative == EMC_NEGATIVE_REFUSE)
-        EMC_TRY(refuse_negative(cells, rows, first, n));
+        EMC_TRY(stop_at_negative(cells, rows, first, &n));
     EMC_TRY(fill_names(cells, into, first, n));
     cells->next = first + n;
     *block = (emc_cell_block){.path = cells->path,

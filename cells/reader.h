@@ -45,7 +45,7 @@ typedef enum {
 /* What to do with a value below zero: the sign of scaled data, whose ranks say nothing about
  * which genes are expressed. */
 typedef enum {
-    EMC_NEGATIVE_REFUSE = 0, /* the block fails; the message names other layers if there are any */
+    EMC_NEGATIVE_REFUSE = 0, /* its cell fails; the message names other layers if there are any */
     EMC_NEGATIVE_PASS        /* handed on; ranking counts it as not expressed */
 } emc_negative;
 
@@ -174,8 +174,8 @@ const char *emc_cells_path(const emc_cells *cells);
  * file, the options and where the last seek went.
  *
  * EMC_ERR_FORMAT: broken indices, a value that cannot be read, a negative value that is not
- * wanted; the message names file, cell and gene. EMC_ERR_IO: reading failed. After an error only
- * seek and close are allowed.
+ * wanted (the cells before it are handed out first); the message names file, cell and gene.
+ * EMC_ERR_IO: reading failed. After an error only seek and close are allowed.
  */
 emc_status emc_cells_next(emc_cells *cells, emc_cell_block *block);
 

@@ -103,6 +103,9 @@ static void test_leaves_reader(void **state)
     assert_true(H5Fclose(file) >= 0);
     EMT_OK(emc_cells_open(&cells, path, &options));
     EMT_OK(emc_kind_look_at(&got, cells));
+    EMT_OK(emc_cells_next(cells, &block));
+    assert_int_equal(block.first_row, 0);
+    assert_true(block.n_rows > 0 && block.n_rows < N_CELLS);
     EMT_FAILS(EMC_ERR_FORMAT, "scaled values do not say", emc_cells_next(cells, &block));
     EMT_OK(emc_kind_look_at(&got, cells));
     emc_cells_close(cells);

@@ -255,6 +255,63 @@ static void an_error_of_the_file(void **state)
     free(all);
 }
 
+/* A value below zero ends the run at its own cell, wherever blocks and ranges begin; a cell that
+ * nobody asked for ends nothing. */
+static void a_negative_value(void **state)
+{
+    enum { BROKEN = 137 };
+    const file_spec spec = {
+        .n_cells = N_CELLS, .n_genes = N_GENES, .least = 20, .most = 20, .seed = 11};
+    const char *path = emt_temp("negative.h5ad");
+    static const int64_t around[] = {BROKEN - 3, BROKEN - 1, BROKEN + 2, BROKEN + 3};
+    expected *all = calloc(N_CELLS, sizeof *all);
+    emc_cells *cells;
+    emc_genes *genes;
+    emc_ranked_cells *ranked;
+    emc_ranked_cell cell;
+    int32_t entry_genes[N_GENES];
+    double entry_values[N_GENES];
+    hsize_t at = 0;
+    bool more;
+
+    (void)state;
+    file_write_h5ad(path, &spec);
+    rank_one_by_one(all, path);
+    for (int row = 0; row < BROKEN; row++)
+        at += (hsize_t)file_row(&spec, row, entry_genes, entry_values);
+    set_value(path, "X/data", at + 5, -1);
+    for (int max_rows = 1; max_rows < 1000; max_rows = max_rows * 7) {
+        EMT_OK(emc_cells_open(&cells, path, &(emc_cells_options){.max_rows = max_rows}));
+        EMT_OK(emc_genes_open(&genes, emc_cells_gene_names(cells), N_GENES, NULL));
+        emc_ranked_options wanted = {
+            .cells = cells, .genes = genes, .rank = ranking, .n_threads = 2};
+        EMT_OK(emc_ranked_cells_open(&ranked, &wanted));
+        for (int64_t begin = 0; begin <= BROKEN; begin += BROKEN / 2) {
+            EMT_OK(emc_ranked_cells_seek(ranked, begin, N_CELLS - begin));
+            for (int64_t i = begin; i < BROKEN; i++) {
+                EMT_OK(emc_ranked_cells_next(ranked, &cell, &more));
+                assert_true(more);
+                check_cell(&cell, all, NULL);
+            }
+            EMT_FAILS(EMC_ERR_FORMAT, "cell \"cell-137\", gene \"",
+                      emc_ranked_cells_next(ranked, &cell, &more));
+        }
+        emc_ranked_cells_close(ranked);
+        wanted.rows = around;
+        wanted.n_rows = EMC_COUNT(around);
+        EMT_OK(emc_ranked_cells_open(&ranked, &wanted));
+        for (size_t i = 0; i < EMC_COUNT(around); i++) {
+            EMT_OK(emc_ranked_cells_next(ranked, &cell, &more));
+            assert_true(more);
+            check_cell(&cell, all, around);
+        }
+        emc_ranked_cells_close(ranked);
+        emc_genes_close(genes);
+        emc_cells_close(cells);
+    }
+    free(all);
+}
+
 static void broken_arguments(void **state)
 {
     static const int64_t falls[] = {3, 2}, twice[] = {3, 3}, low[] = {-1, 3}, high[] = {1, 30};
@@ -304,6 +361,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(as_one_by_one),
         cmocka_unit_test(an_error_of_the_file),
+        cmocka_unit_test(a_negative_value),
         cmocka_unit_test(broken_arguments),
     };
 
