@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/size.h"
@@ -23,8 +24,8 @@ static bool is_matrix(const char *name)
     return cells_path_ends(name, ".mtx") || cells_path_ends(name, ".mtx.gz");
 }
 
-/* The names of matrices in a folder; none when it cannot be read. */
-static emc_status list_folder(cells_strings *names, const char *path)
+/* PREFIX + NAME of each matrix in a folder; none when it cannot be read. */
+static emc_status list_folder(cells_strings *names, const char *path, const char *prefix)
 {
     emc_status status = EMC_OK;
     DIR *folder = opendir(path);
@@ -32,17 +33,56 @@ static emc_status list_folder(cells_strings *names, const char *path)
 
     if (!folder)
         return emc_fail(EMC_ERR_IO, "%s: %s", path, strerror(errno));
-    while (status == EMC_OK && (entry = readdir(folder)))
-        if (entry->d_name[0] != '.' && is_matrix(entry->d_name))
-            status = cells_strings_add(names, entry->d_name, strlen(entry->d_name), path);
+    while (status == EMC_OK && (entry = readdir(folder))) {
+        emc_text name = {0};
+        if (entry->d_name[0] == '.' || !is_matrix(entry->d_name))
+            continue;
+        status = emc_text_addf(&name, "%s%s", prefix, entry->d_name);
+        if (status == EMC_OK)
+            status = cells_strings_add(names, name.bytes, name.n, path);
+        emc_text_free(&name);
+    }
     closedir(folder);
     return status;
+}
+
+/* The matrices of the folders in a folder, as "GENOME/matrix.mtx": Cell Ranger 2 makes one of each
+ * genome. */
+static emc_status list_below(cells_strings *names, const char *path)
+{
+    emc_status status = EMC_OK;
+    DIR *folder = opendir(path);
+    struct dirent *entry;
+
+    if (!folder)
+        return emc_fail(EMC_ERR_IO, "%s: %s", path, strerror(errno));
+    while (status == EMC_OK && (entry = readdir(folder))) {
+        emc_text prefix = {0};
+        char *below = NULL;
+        if (entry->d_name[0] == '.')
+            continue;
+        status = emc_path_join(&below, path, entry->d_name);
+        if (status == EMC_OK && emc_is_directory(below))
+            status = emc_text_addf(&prefix, "%s/", entry->d_name);
+        if (status == EMC_OK && prefix.n > 0 && access(below, R_OK | X_OK) == 0)
+            status = list_folder(names, below, prefix.bytes);
+        emc_text_free(&prefix);
+        free(below);
+    }
+    closedir(folder);
+    return status;
+}
+
+static emc_status list_matrices(cells_strings *names, const char *path)
+{
+    EMC_TRY(list_folder(names, path, ""));
+    return names->n > 0 ? EMC_OK : list_below(names, path);
 }
 
 bool cells_mtx_is_folder(const char *path)
 {
     cells_strings names = {0};
-    const bool is = list_folder(&names, path) == EMC_OK && names.n > 0;
+    const bool is = list_matrices(&names, path) == EMC_OK && names.n > 0;
 
     cells_strings_free(&names);
     return is;
@@ -80,7 +120,7 @@ emc_status cells_mtx_find_matrix(mtx_paths *paths, const char *path)
 
     if (!emc_is_directory(path))
         return emc_copy_string(&paths->matrix, path);
-    status = list_folder(&names, path);
+    status = list_matrices(&names, path);
     if (status == EMC_OK)
         status = choose(&name, &names, path);
     if (status == EMC_OK)

@@ -8,11 +8,11 @@ typedef struct {
     char *matrix, *barcodes, *features;
 } mtx_paths;
 
-/* True when `path` is a folder that holds a file called *.mtx or *.mtx.gz. */
+/* True when `path` is a folder that holds a file called *.mtx or *.mtx.gz, or whose folders do. */
 bool cells_mtx_is_folder(const char *path);
 
-/* The matrix: `path` itself, or the one in that folder. EMC_ERR_FORMAT: none, or several of which
- * none is called matrix.mtx. */
+/* The matrix: `path` itself, or the one in that folder or, where it has none, in its folders.
+ * EMC_ERR_FORMAT: none, or several of which none is called matrix.mtx. */
 emc_status cells_mtx_find_matrix(mtx_paths *paths, const char *path);
 
 /* The names beside paths->matrix: PREFIXbarcodes.tsv and PREFIXfeatures.tsv or PREFIXgenes.tsv,

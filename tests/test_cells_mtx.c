@@ -41,7 +41,7 @@ static const char *new_folder(void)
 
 static const char *in(const char *folder, const char *name)
 {
-    static char path[2][128];
+    static char path[2][256];
     static int i;
 
     i = !i;
@@ -288,6 +288,37 @@ static void missing_names(void **state)
     emc_cells_close(cells);
 }
 
+/* Cell Ranger 2 puts a folder for each genome around the three files. */
+static void folder_of_a_genome(void **state)
+{
+    const char *outer = new_folder();
+    char inner[2][64];
+    emc_cells *cells;
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        snprintf(inner[i], sizeof inner[i], "%s/%s", outer, i ? "mm10" : "hg19");
+        assert_int_equal(mkdir(emt_temp(inner[i]), 0700), 0);
+        if (i == 0)
+            EMT_FAILS(EMC_ERR_FORMAT, "a folder of an unknown kind",
+                      emc_cells_open(&cells, emt_temp(outer), NULL));
+        write_text(in(inner[i], "matrix.mtx"), BANNER "3 4 1\n1 2 5\n");
+        write_text(in(inner[i], "barcodes.tsv"), BARCODES);
+        write_text(in(inner[i], "genes.tsv"), GENES);
+        if (i == 0) {
+            char out[200];
+            EMT_OK(emc_cells_open(&cells, emt_temp(outer), NULL));
+            show(out, sizeof out, cells);
+            assert_string_equal(out, "c1:;c2:ACTB=5;c3:;c4:");
+            emc_cells_close(cells);
+        }
+    }
+    EMT_FAILS(EMC_ERR_USAGE, "/matrix.mtx; give the path of one of them",
+              emc_cells_open(&cells, emt_temp(outer), NULL));
+    EMT_OK(emc_cells_open(&cells, emt_temp(inner[1]), NULL));
+    emc_cells_close(cells);
+}
+
 static void options_of_folders(void **state)
 {
     const char *folder = new_folder();
@@ -525,13 +556,10 @@ static void random_bytes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(good_folders),
-        cmocka_unit_test(bad_folders),
-        cmocka_unit_test(missing_names),
-        cmocka_unit_test(options_of_folders),
-        cmocka_unit_test(large_files_and_seeks),
-        cmocka_unit_test(truncated_gzip),
-        cmocka_unit_test(bombs),
+        cmocka_unit_test(good_folders),       cmocka_unit_test(bad_folders),
+        cmocka_unit_test(missing_names),      cmocka_unit_test(folder_of_a_genome),
+        cmocka_unit_test(options_of_folders), cmocka_unit_test(large_files_and_seeks),
+        cmocka_unit_test(truncated_gzip),     cmocka_unit_test(bombs),
         cmocka_unit_test(random_bytes),
     };
 
