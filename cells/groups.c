@@ -56,7 +56,7 @@ static emc_status collect(emc_groups *groups, const cells_column *column, const 
     for (size_t i = 0; status == EMC_OK && i < column->n; i++) {
         const char *text = cells_column_at(column, i);
         groups->of[i] = -1;
-        if (!text)
+        if (!text || strcmp(text, "nan") == 0) /* how a missing number comes */
             continue;
         const int32_t next = (int32_t)groups->names.n,
                       at = emc_str_map_get(map, text, strlen(text), -1);

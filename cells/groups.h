@@ -27,7 +27,7 @@ int64_t emc_groups_n_cells(const emc_groups *groups);
 int emc_groups_count(const emc_groups *groups);
 const char *emc_groups_name(const emc_groups *groups, int group); /* borrowed */
 
-/* The group of a cell, 0 <= row < n_cells; -1 where the column has no value. */
+/* The group of a cell, 0 <= row < n_cells; -1 where the column has no value, or NaN. */
 int emc_groups_of(const emc_groups *groups, int64_t row);
 
 #ifdef __cplusplus

@@ -82,6 +82,17 @@ typedef struct {
     int column;
 } filter_work;
 
+/* A whole number of a float column comes as "1", and pandas prints it as "1.0". */
+static bool is_same_value(const char *value, const char *wanted)
+{
+    const size_t n = strlen(value);
+
+    if (strncmp(value, wanted, n) != 0)
+        return false;
+    return wanted[n] == '\0' ||
+           (n > 0 && strspn(value, "-0123456789") == n && strcmp(wanted + n, ".0") == 0);
+}
+
 static bool passes(void *context, int64_t row)
 {
     const filter_work *w = context;
@@ -89,7 +100,7 @@ static bool passes(void *context, int64_t row)
     /* How a missing number comes. */
     if (value && strcmp(value, "nan") == 0 && strcmp(w->filter->value, "nan") != 0)
         value = NULL;
-    const bool equals = value && strcmp(value, w->filter->value) == 0;
+    const bool equals = value && is_same_value(value, w->filter->value);
     return equals == w->filter->is_equal;
 }
 

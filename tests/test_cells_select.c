@@ -18,6 +18,14 @@ static int kind_of(int cell)
     return cell % 5 == 4 ? -1 : cell % 3;
 }
 
+/* Whole numbers come as "1", also those of a float column. */
+static const char *const parts[] = {"1", "x1", "2.0"};
+
+static int part_of(int cell)
+{
+    return cell % 3;
+}
+
 static int batch_of(int cell)
 {
     return cell >= 10;
@@ -33,6 +41,7 @@ static emc_cells *open_cells(const char *const *columns, int n_columns)
     const hid_t file = choice_create(path, N_CELLS, CHOICE_GENES, NULL);
     choice_matrix(file, "X", N_CELLS, CHOICE_GENES, choice_counts);
     choice_column(file, "kind", N_CELLS, kinds, 3, kind_of);
+    choice_column(file, "part", N_CELLS, parts, 3, part_of);
     choice_column(file, "batch", N_CELLS, batches, 2, batch_of);
     assert_true(H5Fclose(file) >= 0);
     EMT_OK(emc_cells_open(&cells, path, &options));
@@ -67,6 +76,9 @@ static const struct {
     {.filters = {"kind==a"}, .want = "0 3 6 12 15 18", .note = "6 with kind == a"},
     {.filters = {"kind == T cell, CD4+"}, .want = "2 5 8 11 17", .note = "5 with kind"},
     /* A missing value equals nothing. */
+    {.filters = {"part==1.0"}, .want = "0 3 6 9 12 15 18", .note = "7 with part == 1.0"},
+    {.filters = {"part==2.0"}, .want = "2 5 8 11 14 17", .note = "6 with part == 2.0"},
+    {.filters = {"part!=x1.0"}, .want = "all 20", .note = "20 of 20 chosen"},
     {.filters = {"kind!=a"}, .want = "1 2 4 5 7 8 9 10 11 13 14 16 17 19", .note = "kind != a"},
     {.filters = {"batch!=three"}, .want = "all 20", .note = "20 of 20 chosen"},
     {.filters = {"kind==a", "batch==two"}, .want = "12 15 18", .note = "3 with batch == two"},
