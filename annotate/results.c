@@ -8,6 +8,7 @@
 #include "annotate/results_parts.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "cells/result.h"
 
 void emc_results_defaults(emc_results_options *options)
 {
@@ -60,7 +61,22 @@ static emc_status check_format(const emc_results_options *options)
                         "--in-place writes into the .h5ad; leave out "
                         "--output-format %s",
                         format);
+    if (options->h5ad == EMC_H5AD_IN_PLACE && strcmp(options->output_path, "-") != 0)
+        return emc_fail(EMC_ERR_USAGE,
+                        "--in-place writes into the input, and nothing to --output %s; leave one "
+                        "of them out",
+                        options->output_path);
     return EMC_OK;
+}
+
+/* A name that says no kind is told now, not after the work. */
+static emc_status check_tables(const emc_results_options *o)
+{
+    if (o->probabilities_path)
+        EMC_TRY(emc_table_check(o->probabilities_path, EMC_TABLE_BY_NAME));
+    if (results_is_h5ad(o) || o->output_format)
+        return EMC_OK;
+    return emc_table_check(o->output_path, EMC_TABLE_BY_NAME);
 }
 
 /* What only an .h5ad can hold is not left out in silence. */
@@ -97,6 +113,12 @@ static emc_status check_probabilities(const emc_results_options *o, const emc_re
     if (!run->has_probabilities)
         return emc_fail(EMC_ERR_USAGE,
                         "%s: this run has not kept them; ask for them when it is started", name);
+    for (int i = 0; o->probabilities_path && i < emc_labels_count(run->labels); i++) {
+        if (strcmp(emc_labels_get(run->labels, i)->label, "cell_id") == 0)
+            return emc_fail(EMC_ERR_USAGE,
+                            "--probabilities: the label \"cell_id\" has the name of the column "
+                            "before it; call it something else");
+    }
     return EMC_OK;
 }
 
@@ -153,6 +175,7 @@ emc_status emc_results_check(const emc_results_options *options, const emc_resul
     EMC_TRY(check_needs_h5ad(options));
     EMC_TRY(check_probabilities(options, run));
     EMC_TRY(check_files(options, run));
+    EMC_TRY(check_tables(options));
     if (options->h5ad != EMC_H5AD_IN_PLACE)
         EMC_TRY(check_writable(options->output_path));
     EMC_TRY(check_writable(options->probabilities_path));

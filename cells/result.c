@@ -63,6 +63,13 @@ static emc_status choose_format(emc_table_format *format, bool *gzip, const char
                     path);
 }
 
+emc_status emc_table_check(const char *path, emc_table_format format)
+{
+    bool gzip;
+
+    return choose_format(&format, &gzip, path);
+}
+
 static emc_status copy_columns(emc_table *table, const emc_column *columns, int n)
 {
     if (n < 1)

@@ -41,6 +41,9 @@ typedef struct emc_table emc_table;
 emc_status emc_table_open(emc_table **out, const char *path, emc_table_format format,
                           const emc_column *columns, int n_columns);
 
+/* EMC_ERR_USAGE where emc_table_open would say so of the name, before any work. */
+emc_status emc_table_check(const char *path, emc_table_format format);
+
 /* Removes what was written, unless it was committed. */
 void emc_table_close(emc_table *table);
 

@@ -283,8 +283,25 @@ static void other_inputs_get_the_results_alone(void **state)
     f.options.h5ad = EMC_H5AD_LINK;
     EMT_FAILS(EMC_ERR_USAGE, "nothing to link to; leave out --h5ad link", write_all(&f));
     f.options.h5ad = EMC_H5AD_IN_PLACE;
+    f.options.output_path = "-";
     EMT_FAILS(EMC_ERR_USAGE, "nothing to write into; leave out --in-place", write_all(&f));
     free(path);
+    close_fixture(&f);
+}
+
+/* A float column misses a value where it is NaN, as pandas has it. */
+static void numbers_group(void **state)
+{
+    fixture f;
+    emc_groups *groups;
+
+    (void)state;
+    open_fixture(&f, "modern.h5ad", "-");
+    EMT_OK(emc_groups_open(&groups, input, "share", false));
+    assert_int_equal(emc_groups_count(groups), 6);
+    assert_int_equal(emc_groups_of(groups, 5), 5);
+    assert_int_equal(emc_groups_of(groups, 6), -1);
+    emc_groups_close(groups);
     close_fixture(&f);
 }
 
@@ -307,7 +324,15 @@ static void refused_before_work(void **state)
     EMT_FAILS(EMC_ERR_USAGE, "standard output", check(&f));
     f.options.output_format = NULL;
     f.options.output_path = emt_temp("r.xlsx");
-    EMT_FAILS(EMC_ERR_USAGE, "cannot tell the kind of table", write_all(&f));
+    EMT_FAILS(EMC_ERR_USAGE, "cannot tell the kind of table", check(&f));
+    f.options.output_path = csv;
+    f.options.probabilities_path = emt_temp("p.xlsx");
+    EMT_FAILS(EMC_ERR_USAGE, "p.xlsx: cannot tell the kind of table", check(&f));
+    f.options.probabilities_path = NULL;
+    f.options.output_path = h5ad;
+    f.options.h5ad = EMC_H5AD_IN_PLACE;
+    EMT_FAILS(EMC_ERR_USAGE, "nothing to --output", check(&f));
+    f.options.h5ad = EMC_H5AD_COPY;
     f.options.output_path = input;
     EMT_FAILS(EMC_ERR_USAGE, "would overwrite", check(&f));
     f.options.output_path = f.options.probabilities_path = csv;
@@ -379,6 +404,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_table),
         cmocka_unit_test(groups_vote),
+        cmocka_unit_test(numbers_group),
         cmocka_unit_test(probabilities),
         cmocka_unit_test(an_h5ad),
         cmocka_unit_test(other_inputs_get_the_results_alone),
