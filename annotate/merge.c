@@ -8,6 +8,7 @@
 #include "annotate/input_files.h"
 #include "annotate/ledger.h"
 #include "annotate/shard.h"
+#include "base/file.h"
 #include "base/hash.h"
 #include "base/size.h"
 
@@ -198,6 +199,14 @@ static emc_status with_run(const emc_plan *plan, const emc_results_options *resu
 emc_status emc_merge_check(const emc_plan *plan, const emc_results_options *results,
                            const char *input_path)
 {
+    const char *path = input_path ? input_path : emc_plan_get(&plan->notes, "input_path");
+    const char *const outputs[] = {results->h5ad == EMC_H5AD_IN_PLACE ? NULL : results->output_path,
+                                   results->probabilities_path};
+
+    for (size_t i = 0; i < EMC_COUNT(outputs); i++) {
+        if (outputs[i] && path && emc_file_exists(path))
+            EMC_TRY(emc_input_spare(path, outputs[i]));
+    }
     return with_run(plan, results, input_path, NULL);
 }
 

@@ -183,6 +183,9 @@ emc_status emc_annotate(emc_annotate_summary **out, const emc_annotate_options *
         status = fill_summary(&r);
     if (status != EMC_OK && r.keep && is_resumable(status))
         status = tell_how_to_resume(&r, status);
+    else if (status == EMC_ERR_CANCELLED)
+        status = emc_fail(status, "interrupted before the first shard was begun; nothing is kept: "
+                                  "the same command starts anew");
     end_folder(&r, status);
     close_run(&r);
     if (status != EMC_OK)

@@ -306,6 +306,8 @@ int cli_annotate(int argc, char **argv)
     int exit_code;
 
     a = (arguments){0};
+    const volatile sig_atomic_t *cancel = cli_catch_signals();
+    cli_catch_warning();
     if (!parse(&a, argc, argv, &config, &exit_code) || !check(&a))
         goto done;
     if (!cli_log_open(&log, a.log_format, a.quiet)) {
@@ -322,8 +324,7 @@ int cli_annotate(int argc, char **argv)
         a.run.on_log = on_log;
         a.run.on_engine = on_engine;
         a.run.context = &log;
-        a.run.cancel = cli_catch_signals();
-        cli_catch_warning();
+        a.run.cancel = cancel;
         a.run.version = EMCELL_VERSION;
         a.run.temporary_dir = getenv("TMPDIR");
         ask_slurm(&a.run.ledger);

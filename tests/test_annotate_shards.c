@@ -287,13 +287,16 @@ static emc_hash input_hash(const char *dir)
 static void what_is_written_into_an_input_folder_is_no_input(void **state)
 {
     static const char *const read[] = {
-        "tenx/matrix.mtx",       "tenx/s1_barcodes.tsv.gz", "tenx/features.tsv",
+        "tenx/s1_matrix.mtx",    "tenx/s1_barcodes.tsv.gz", "tenx/s1_features.tsv",
         "tenx/.zattrs",          "tenx/zarr.json",          "tenx/X/0.0",
         "tenx/layers/counts/c0", "tenx/obs/_index",
     };
-    static const char *const written[] = {"tenx/labels.csv", "tenx/labels.csv.run/run.json",
+    static const char *const written[] = {"tenx/labels.csv",
+                                          "tenx/labels.csv.run/run.json",
                                           "tenx/labels.csv.run/done/000000.shard",
-                                          "tenx/.labels.csv.tmp", "tenx/labels.h5ad"};
+                                          "tenx/s2_features.tsv",
+                                          "tenx/.labels.csv.tmp",
+                                          "tenx/labels.h5ad"};
     static const char *const folders[] = {
         "tenx", "tenx/X", "tenx/layers", "tenx/layers/counts", "tenx/obs", "tenx/labels.csv.run"};
     const char *dir = case_keep(emt_temp("tenx"));
@@ -316,7 +319,33 @@ static void what_is_written_into_an_input_folder_is_no_input(void **state)
         if (emc_hash_equal(&before, &after))
             fail_msg("%s: its change is not seen", read[i]);
         before = after;
+        if (i < 3) /* the matrix and its lists */
+            EMT_FAILS(EMC_ERR_USAGE, "which is read", emc_input_spare(dir, emt_temp(read[i])));
     }
+    const char *matrix = case_keep(emt_temp(read[0]));
+    before = input_hash(matrix);
+    emt_write(read[1], "123", 3);
+    after = input_hash(matrix); /* given by itself, it has the same lists */
+    assert_false(emc_hash_equal(&before, &after));
+    EMT_FAILS(EMC_ERR_USAGE, "which is read", emc_input_spare(matrix, emt_temp(read[1])));
+    EMT_OK(emc_input_spare(dir, emt_temp("tenx/labels.csv")));
+    EMT_OK(emc_input_spare(dir, "-"));
+}
+
+/* ---- stopped before there is a run ---- */
+
+static void a_run_that_is_stopped_before_it_begins_leaves_nothing(void **state)
+{
+    const volatile sig_atomic_t stop = 1;
+    emc_annotate_options o =
+        case_options(emt_golden("annotate/cells.h5ad"), emt_temp("stopped.csv"));
+    emc_annotate_summary *s;
+
+    (void)state;
+    o.cancel = &stop;
+    EMT_FAILS(EMC_ERR_CANCELLED, "before the first shard was begun; nothing is kept",
+              emc_annotate(&s, &o));
+    assert_false(emc_is_directory(emt_temp("stopped.csv.run")));
 }
 
 /* ---- rows of shards that overlap ---- */
@@ -431,6 +460,7 @@ int main(void)
         cmocka_unit_test(every_change_of_a_plan_is_seen),
         cmocka_unit_test(what_is_no_run_is_not_removed),
         cmocka_unit_test(what_is_written_into_an_input_folder_is_no_input),
+        cmocka_unit_test(a_run_that_is_stopped_before_it_begins_leaves_nothing),
         cmocka_unit_test(shards_that_overlap_are_not_merged),
         cmocka_unit_test(the_engine_stays_full_across_borders),
     };
