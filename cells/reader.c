@@ -159,12 +159,12 @@ emc_status cells_format_of(const cells_format **out, const char *path)
         return EMC_OK;
     if (n_head == 0)
         return emc_fail(EMC_ERR_FORMAT,
-                        "%s: a folder of an unknown kind; wanted a file, or a folder with "
-                        "matrix.mtx(.gz) and its names",
+                        "%s: a folder of an unknown kind; wanted a file, a zarr store, or a "
+                        "folder with matrix.mtx(.gz) and its names",
                         path);
     return emc_fail(EMC_ERR_FORMAT,
-                    "%s: unknown kind of file; wanted .h5ad, 10x .h5, .loom, .mtx, .csv, .tsv or "
-                    ".txt (the last four also with .gz)",
+                    "%s: unknown kind of file; wanted .h5ad, .zarr.zip, 10x .h5, .loom, .mtx, "
+                    ".csv, .tsv or .txt (the last four also with .gz)",
                     path);
 }
 

@@ -4,6 +4,8 @@
  *
  * - .h5ad of anndata of any age: X, raw/X or a layer; CSR, CSC or dense
  * - zarr stores of anndata, format 2, and 3 without shards: a folder, or a zip file of one
+ * - 10x .h5 of version 2 (a group a genome) and 3 (features); 10x matrix folders, or their .mtx,
+ *   also with .gz; loom
  * - .csv, .tsv, .txt, also with .gz: a table of numbers, cells or genes in rows
  *
  * Nothing that the file says is used before it is checked. Links that leave the file, external

@@ -22,7 +22,8 @@ typedef struct {
 #define CLI_INPUT_OPTIONS(input)                                                                   \
     {CLI_HEADING, 0, "Input", NULL, NULL, NULL},                                                   \
     {CLI_STRING, 'i', "input", "FILE", &(input).path,                                              \
-     ".h5ad, or a table .csv .tsv .txt (.gz)"},                                                    \
+     ".h5ad, .zarr, 10x .h5, a 10x folder or its .mtx(.gz), .loom, or a\n"                         \
+     "table .csv .tsv .txt (.gz); what is inside decides, not the name"},                          \
     {CLI_STRING, 0, "layer", "NAME", &(input).options.layer,                                       \
      "auto (default: raw counts, else log-normalised values, by looking\n"                         \
      "at them), X, raw, or a layer's name"},                                                       \
