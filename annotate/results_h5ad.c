@@ -38,7 +38,7 @@ struct results_h5ad {
     category_set labels, clusters, cl_ids, terms, groups;
     const char *statuses[EMC_N_CELL_STATUSES];
     int32_t unknown, cluster_unknown, cluster_mixed;
-    const char **matrix_names;
+    char **matrix_names; /* owned, NULL without a matrix */
 
     value_kind kinds[MAX_COLUMNS];
     emc_h5ad_column columns[MAX_COLUMNS];
@@ -97,13 +97,11 @@ static emc_status make_categories(results_h5ad *h)
     EMC_TRY(reserve_set(&h->clusters, n + 2, n));
     EMC_TRY(reserve_set(&h->cl_ids, n, n));
     EMC_TRY(reserve_set(&h->terms, n + 1, n));
-    EMC_TRY(emc_alloc(&h->matrix_names, (size_t)n, sizeof(*h->matrix_names), "categories"));
     add_category(&h->terms, RESULTS_UNKNOWN);
     for (int i = 0; i < n; i++) {
         const emc_profile_label *label = emc_labels_get(labels, i);
         /* Terms that no cell has are warned about by the schema's checker. */
         const bool used = !h->survey || h->survey->n_label[i] > 0;
-        h->matrix_names[i] = label->label;
         h->labels.of_label[i] = add_category(&h->labels, label->label);
         h->clusters.of_label[i] = add_category(&h->clusters, label->label);
         h->cl_ids.of_label[i] = label->cl ? add_category(&h->cl_ids, label->cl) : -1;
@@ -173,6 +171,16 @@ static emc_status add_column(results_h5ad *h, value_kind kind, const char *prefi
 
     EMC_TRY(prefix ? emc_text_addf(&text, "%s_%s", prefix, name)
                    : emc_text_add_string(&text, name));
+    for (int i = 0; i < at; i++) {
+        if (strcmp(h->names[i], text.bytes) != 0)
+            continue;
+        const emc_status status = emc_fail(EMC_ERR_USAGE,
+                                           "--key-added: two columns would be called \"%s\"; "
+                                           "choose another name",
+                                           text.bytes);
+        emc_text_free(&text);
+        return status;
+    }
     h->names[at] = text.bytes;
     h->kinds[at] = kind;
     h->columns[at] = (emc_h5ad_column){.name = text.bytes};
@@ -211,6 +219,31 @@ static emc_status add_columns(results_h5ad *h, const emc_results_options *option
     return EMC_OK;
 }
 
+/* A name in HDF5 has no "/", and what stands in its place must not make two labels one. */
+static emc_status name_matrix(results_h5ad *h)
+{
+    const int n = emc_labels_count(h->run->labels);
+
+    EMC_TRY(emc_alloc(&h->matrix_names, (size_t)n, sizeof(*h->matrix_names), "names of labels"));
+    for (int i = 0; i < n; i++) {
+        const char *label = emc_labels_get(h->run->labels, i)->label;
+        EMC_TRY(emc_copy_string(&h->matrix_names[i], label));
+        for (char *c = h->matrix_names[i]; *c; c++) {
+            if (*c == '/')
+                *c = '|';
+        }
+        for (int j = 0; j < i; j++) {
+            if (strcmp(h->matrix_names[i], h->matrix_names[j]) == 0)
+                return emc_fail(EMC_ERR_USAGE,
+                                "--obsm-probabilities: the labels \"%s\" and \"%s\" would have the "
+                                "same column, as an .h5ad has no \"/\" in names; call one of them "
+                                "something else",
+                                emc_labels_get(h->run->labels, j)->label, label);
+        }
+    }
+    return EMC_OK;
+}
+
 static emc_status make_content(results_h5ad *h, const emc_results_options *options)
 {
     const char *prefix = options->key_added ? options->key_added : "emcell";
@@ -229,8 +262,9 @@ static emc_status make_content(results_h5ad *h, const emc_results_options *optio
     emc_text name = {0};
     EMC_TRY(emc_text_addf(&name, "%s_probabilities", prefix));
     h->matrix = name.bytes;
+    EMC_TRY(name_matrix(h));
     h->content.matrix = h->matrix;
-    h->content.matrix_names = h->matrix_names;
+    h->content.matrix_names = (const char *const *)h->matrix_names;
     h->content.n_matrix = emc_labels_count(h->run->labels);
     return EMC_OK;
 }
@@ -347,6 +381,8 @@ void results_h5ad_close(results_h5ad *h)
     if (!h)
         return;
     emc_h5ad_out_close(h->out);
+    for (int i = 0; h->matrix_names && i < emc_labels_count(h->run->labels); i++)
+        free(h->matrix_names[i]);
     for (int i = 0; i < MAX_COLUMNS; i++)
         free(h->names[i]);
     free(h->matrix);

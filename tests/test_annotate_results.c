@@ -305,6 +305,38 @@ static void numbers_group(void **state)
     close_fixture(&f);
 }
 
+/* A column of obsm cannot have a "/" in its name. */
+static void labels_with_slashes(void **state)
+{
+    char *path = strdup(emt_temp("slash.h5ad"));
+    size_t n_bytes;
+    fixture f;
+
+    (void)state;
+    for (int both = 0; both < 2; both++) {
+        emc_text text = {0};
+        open_fixture(&f, "modern.h5ad", path);
+        emc_labels_close(f.labels);
+        EMT_OK(emc_text_addf(&text, "%s\nT/NK cell\n%s", results_case_labels,
+                             both ? "T|NK cell\n" : ""));
+        EMT_OK(emc_labels_read(&f.labels, emt_write("labels.txt", text.bytes, text.n)));
+        emc_text_free(&text);
+        f.run.labels = f.rows.labels = f.labels;
+        f.options.obsm_probabilities = true;
+        if (both) {
+            EMT_FAILS(EMC_ERR_USAGE, "\"T/NK cell\" and \"T|NK cell\" would have the same column",
+                      emc_results_check(&f.options, &f.run));
+        } else {
+            EMT_OK(write_all(&f));
+            char *bytes = emt_read(path, &n_bytes);
+            assert_non_null(memmem(bytes, n_bytes, "T|NK cell", strlen("T|NK cell")));
+            free(bytes);
+        }
+        close_fixture(&f);
+    }
+    free(path);
+}
+
 static emc_status check(fixture *f)
 {
     return emc_results_check(&f->options, &f->run);
@@ -360,6 +392,8 @@ static void refused_before_work(void **state)
     EMT_OK(check(&f));
     f.options.key_added = "a/b";
     EMT_FAILS(EMC_ERR_USAGE, "\"a/b_label\" cannot be the name of a column", check(&f));
+    f.options.key_added = "conf";
+    EMT_FAILS(EMC_ERR_USAGE, "two columns would be called \"conf_score\"", check(&f));
     f.options.key_added = "__x";
     EMT_FAILS(EMC_ERR_USAGE, "--key-added \"__x\"", check(&f));
     f.options.key_added = NULL;
@@ -405,6 +439,7 @@ int main(void)
         cmocka_unit_test(a_table),
         cmocka_unit_test(groups_vote),
         cmocka_unit_test(numbers_group),
+        cmocka_unit_test(labels_with_slashes),
         cmocka_unit_test(probabilities),
         cmocka_unit_test(an_h5ad),
         cmocka_unit_test(other_inputs_get_the_results_alone),
