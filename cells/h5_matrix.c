@@ -269,7 +269,7 @@ static emc_status open_sparse(cells_file *file, hid_t group, const char *name,
     static const char *const names[3] = {"data", "indices", "indptr"};
     hid_t parts[3] = {-1, -1, -1};
     emc_status status;
-    bool is_csc;
+    bool is_csc = false;
 
     status = sparse_kind(&is_csc, file, group);
     for (int i = 0; status == EMC_OK && i < 3; i++)
