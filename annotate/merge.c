@@ -7,10 +7,12 @@
 
 #include "annotate/input_files.h"
 #include "annotate/ledger.h"
+#include "annotate/results_parts.h"
 #include "annotate/shard.h"
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/size.h"
+#include "base/text.h"
 
 void emc_survey_free(emc_survey *survey)
 {
@@ -247,6 +249,27 @@ static emc_status check_whole(const emc_survey *survey, const emc_merge_options 
 }
 
 /* Only outputs that take something from the input need it. */
+static bool takes_from_input(const emc_results_options *results)
+{
+    return results->groupby || (results_is_h5ad(results) && results->h5ad != EMC_H5AD_OBS);
+}
+
+/* The input may have changed since, by --in-place for one; what the run has found stays true of
+ * what it read, and must not be locked away with it. */
+static emc_status tell_changed(const emc_results_options *results, const char *path)
+{
+    emc_text line = {0};
+
+    EMC_TRY(emc_text_addf(&line,
+                          "%s has changed since the run read it; the results are of what it "
+                          "was",
+                          path));
+    if (results->on_log)
+        results->on_log(results->context, line.bytes);
+    emc_text_free(&line);
+    return EMC_OK;
+}
+
 static emc_status check_input(const emc_plan *plan, const emc_merge_options *options)
 {
     const char *path =
@@ -260,10 +283,14 @@ static emc_status check_input(const emc_plan *plan, const emc_merge_options *opt
         return EMC_OK; /* an output that needs it says so */
     EMC_TRY(status);
     emc_hash_text(text, &hash);
-    if (!was || strcmp(was, text) != 0)
-        return emc_fail(EMC_ERR_CONFIG,
-                        "%s: not the file that the run read; say where that is with --input", path);
-    return EMC_OK;
+    if (was && strcmp(was, text) == 0)
+        return EMC_OK;
+    if (!options->input_path && !takes_from_input(&options->results))
+        return tell_changed(&options->results, path);
+    return emc_fail(EMC_ERR_CONFIG,
+                    "%s: not the file that the run read; say where that is with --input, or write "
+                    "a table, or an .h5ad with --h5ad obs",
+                    path);
 }
 
 static emc_status merge(emc_merge_summary *out, const emc_merge_options *options,

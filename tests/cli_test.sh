@@ -190,6 +190,16 @@ expect 0 '' "$emcell" merge -q o.h5ad.run --output merged.csv
 check cmp -s merged.csv o.csv
 expect_line 78 'not the file that the run read' "$emcell" merge -q o.h5ad.run --output merged.h5ad \
     --input "$model/config.json"
+# The input of a run has changed, by the run itself: the results are not locked away with it.
+cp "$cells" place.h5ad
+expect 0 '' "$emcell" annotate -q --input place.h5ad --model "$model" --limit 24 --in-place
+expect 0 'place.h5ad has changed since the run read it' "$emcell" merge place.h5ad.run -o merged2.csv
+check cmp -s merged2.csv o.csv
+expect 0 '' "$emcell" merge -q place.h5ad.run -o merged2.h5ad --h5ad obs
+expect_line 78 'or write a table' "$emcell" merge -q place.h5ad.run -o merged3.h5ad
+expect_line 2 'leave one of them out' annotate --output o2.h5ad --in-place
+expect_line 2 'cannot tell the kind' annotate --output o.parquet
+check test ! -e o.parquet.run
 expect_line 2 'probabilit' "$emcell" merge -q run.csv.run --output merged.csv --probabilities p2.csv
 
 # Errors keep to the log's format.
