@@ -245,6 +245,37 @@ wait $pid
 check test $? = 0
 check cmp -s shared.csv base.csv
 
+# Who waits can be stopped: for the shards of another, and for another that merges.
+rm -rf shared.csv shared.csv.run
+./quiet --output shared.csv 2>err.txt &
+pid=$!
+wait_for_shards shared.csv.run 1 $pid
+kill -STOP $pid
+./quiet --output shared.csv --resume 2>two.txt &
+two=$!
+while [ "$(find shared.csv.run/workers -name '*.id' | wc -l)" -lt 2 ] && kill -0 $two; do sleep 0.03; done
+sleep 0.2
+kill -TERM $two
+wait $two
+check test $? = 75
+check grep -q 'interrupted; .*--resume goes on' two.txt
+kill -CONT $pid
+wait $pid
+check test $? = 0
+printf 'x' >shared.csv.run/claims/merge.lock.1 # nobody can tell whose: free after its lease
+./quiet --output shared.csv --resume 2>two.txt &
+two=$!
+while [ "$(find shared.csv.run/workers -name '*.id' | wc -l)" -lt 1 ] && kill -0 $two; do sleep 0.03; done
+sleep 0.2
+kill -USR1 $two
+wait $two
+check test $? = 75
+check grep -q "$n_shards of $n_shards shards are done" two.txt
+rm shared.csv.run/claims/merge.lock.1
+check test "$(claims shared.csv.run)" = 0
+expect 0 '' ./quiet --output shared.csv --resume
+check cmp -s shared.csv base.csv
+
 # ---- a finished run ----
 rm shared.csv
 expect 0 "^$n_cells of $n_cells cells are done already" ./annotate --output shared.csv --resume
