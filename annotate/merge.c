@@ -279,8 +279,14 @@ static emc_status check_input(const emc_plan *plan, const emc_merge_options *opt
     emc_hash hash;
 
     const emc_status status = path ? emc_input_fingerprint(&hash, path) : EMC_ERR_NOT_FOUND;
-    if (status == EMC_ERR_NOT_FOUND && !options->input_path)
-        return EMC_OK; /* an output that needs it says so */
+    if (status == EMC_ERR_NOT_FOUND && !options->input_path) {
+        if (!takes_from_input(&options->results))
+            return EMC_OK;
+        return emc_fail(EMC_ERR_NOT_FOUND,
+                        "%s: the file that the run read is not there; say where it is with "
+                        "--input, or write a table, or an .h5ad with --h5ad obs",
+                        path ? path : options->run_dir);
+    }
     EMC_TRY(status);
     emc_hash_text(text, &hash);
     if (was && strcmp(was, text) == 0)

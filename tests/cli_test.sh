@@ -197,6 +197,10 @@ expect 0 'place.h5ad has changed since the run read it' "$emcell" merge place.h5
 check cmp -s merged2.csv o.csv
 expect 0 '' "$emcell" merge -q place.h5ad.run -o merged2.h5ad --h5ad obs
 expect_line 78 'or write a table' "$emcell" merge -q place.h5ad.run -o merged3.h5ad
+rm place.h5ad
+expect_line 66 'say where it is with --input' "$emcell" merge -q place.h5ad.run -o merged3.h5ad
+check test ! -e merged3.h5ad
+expect 0 '' "$emcell" merge -q place.h5ad.run -o merged2.csv
 expect_line 2 'leave one of them out' annotate --output o2.h5ad --in-place
 expect_line 2 'cannot tell the kind' annotate --output o.parquet
 check test ! -e o.parquet.run
