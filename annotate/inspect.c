@@ -184,7 +184,7 @@ static void plan_memory(inspection *i)
     inspect_memory *m = &i->memory;
     const int64_t n_cells = emc_cells_n_cells(i->cells);
 
-    for (int64_t row = 0; row < n_cells; row++)
+    for (int64_t row = 0; emc_cells_holds_ids(i->cells) && row < n_cells; row++)
         m->names_bytes += (int64_t)strlen(emc_cells_id(i->cells, row)) + 1 + 8 + 16;
     for (int g = 0; g < i->genes.n; g++)
         m->names_bytes += (int64_t)strlen(emc_cells_gene_names(i->cells)[g]) + 1 + 2 * 8;

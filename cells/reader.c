@@ -280,6 +280,11 @@ int emc_cells_n_named(const emc_cells *cells)
     return cells->file.n_named;
 }
 
+bool emc_cells_holds_ids(const emc_cells *cells)
+{
+    return !cells->file.ids.read;
+}
+
 const char *emc_cells_id(const emc_cells *cells, int64_t row)
 {
     /* What is kept of the names read last is no part of what a reader is. */

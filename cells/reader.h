@@ -146,6 +146,9 @@ int emc_cells_n_named(const emc_cells *cells);
 const char *emc_cells_id(const emc_cells *cells, int64_t row);
 const char *emc_cells_obs(const emc_cells *cells, int64_t row, int column);
 
+/* Whether all names of cells are in memory; else they are read from the file by windows. */
+bool emc_cells_holds_ids(const emc_cells *cells);
+
 /* Whether the file stores that column as categories. */
 bool emc_cells_obs_is_categorical(const emc_cells *cells, int column);
 

@@ -229,6 +229,9 @@ static void test_report(void **state)
     EMT_OK(emc_json_get_int(&n_values, column, "n_values", 0, 100, true, "column"));
     assert_int_equal(n_missing, 10);
     assert_int_equal(n_values, 2);
+    /* Symbols are under 16 bytes; names of cells, 30 each, are not held. */
+    EMT_OK(emc_json_get_int(&n_values, emc_json_member(json, "memory"), "names_bytes", 1,
+                            CHOICE_GENES * (16 + 16), true, "memory"));
     EMT_OK(emc_json_get_double(&sum, cJSON_GetArrayItem(emc_json_member(json, "matrices"), 0),
                                "target_sum", true, "matrix"));
     assert_true(sum > 9999 && sum < 10001);
