@@ -9,6 +9,8 @@ model=$source/demo/model
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
+export TMPDIR=$work/tmp # run folders that an interrupted command keeps
+mkdir "$TMPDIR"
 checks=0 failures=0
 
 fail() { echo "FAILED: $*"; failures=$((failures + 1)); }
