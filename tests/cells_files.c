@@ -93,6 +93,8 @@ static hid_t create(hid_t group, const char *name, hid_t type, int n_dims, const
             CHECK(H5Pset_shuffle(list) >= 0);
         if (spec->gzip)
             CHECK(H5Pset_deflate(list, (unsigned)spec->gzip) >= 0);
+        if (spec->szip && H5Tget_class(type) != H5T_STRING)
+            CHECK(H5Pset_szip(list, H5_SZIP_NN_OPTION_MASK, 8) >= 0);
         if (spec->fletcher)
             CHECK(H5Pset_fletcher32(list) >= 0);
     }

@@ -20,6 +20,7 @@ typedef struct {
     hsize_t chunk;                              /* values of a chunk; 0: contiguous */
     int gzip;                                   /* level; 0: not packed */
     bool shuffle, fletcher;
+    bool szip;          /* numbers in chunks; needs H5Zfilter_avail(H5Z_FILTER_SZIP) */
     bool unsorted;      /* columns of a row in falling order */
     bool repeated;      /* some columns twice in a row (not dense) */
     double ceiling;     /* of the values, for small types; 0: none */

@@ -154,6 +154,32 @@ static void every_storage(void **state)
         }
 }
 
+static void szip(void **state)
+{
+    static const file_layout layouts[] = {FILE_CSR, FILE_CSC, FILE_DENSE};
+    const emc_cells_options options = {0};
+    file_spec spec = {
+        .n_cells = 150, .n_genes = N_GENES, .most = 30, .seed = 19, .chunk = 32, .szip = true};
+
+    (void)state;
+    if (H5Zfilter_avail(H5Z_FILTER_SZIP) <= 0) {
+        print_message("SKIPPED: this HDF5 library has no szip\n");
+        skip();
+    }
+    for (size_t l = 0; l < EMC_COUNT(layouts); l++) {
+        spec.layout = layouts[l];
+        check_file(&spec, &options);
+    }
+    emc_cells_matrix matrix;
+    emc_cells *cells;
+    const char *path = emt_temp("szip.h5ad");
+    file_write_h5ad(path, &spec);
+    EMT_OK(emc_cells_open(&cells, path, NULL));
+    emc_cells_get_matrix(cells, &matrix);
+    assert_non_null(strstr(matrix.filters, "szip"));
+    emc_cells_close(cells);
+}
+
 static void what_is_told_of_a_matrix(void **state)
 {
     file_spec spec = {
@@ -486,6 +512,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_storage),
+        cmocka_unit_test(szip),
         cmocka_unit_test(what_is_told_of_a_matrix),
         cmocka_unit_test(columns_in_little_memory),
         cmocka_unit_test(many_names),
