@@ -101,7 +101,7 @@ static void put_names(hid_t file, const char *group, char prefix, int n)
     const hid_t to = H5Gcreate2(file, group, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
     const hid_t type = H5Tcopy(H5T_C_S1);
     const hsize_t length = (hsize_t)n;
-    char names[64][8] = {{0}};
+    char names[64][16] = {{0}};
 
     for (int i = 0; i < n; i++)
         snprintf(names[i], sizeof names[i], "%c%d", prefix, i);
