@@ -51,6 +51,8 @@ def compare(binary, path):
                "--min-gene-match", "0", "--input", path.removesuffix(":raw")]
     if path.endswith(":raw"):
         command += ["--layer", "raw"]
+    elif path.endswith(".h5ad"):
+        command += ["--layer", "X"]
     lines = subprocess.run(command, check=True, capture_output=True).stdout.splitlines()
     if len(lines) != len(cells):
         print(f"{path}: {len(lines)} prompts for {len(cells)} cells")
