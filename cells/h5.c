@@ -288,6 +288,27 @@ static emc_status read_text_attribute(char **out, hid_t attribute, hid_t type)
     return status;
 }
 
+emc_status cells_h5_box(double *out, hid_t dataset, const hsize_t start[2], const hsize_t count[2],
+                        const char *path)
+{
+    emc_status status = EMC_OK;
+    hid_t from, in;
+
+    cells_filters_expect(dataset);
+    from = H5Dget_space(dataset);
+    in = H5Screate_simple(2, count, NULL);
+    if (from < 0 || in < 0 ||
+        H5Sselect_hyperslab(from, H5S_SELECT_SET, start, NULL, count, NULL) < 0 ||
+        H5Dread(dataset, H5T_NATIVE_DOUBLE, in, from, H5P_DEFAULT, out) < 0)
+        status = cells_h5_broken(path, dataset, "reading values");
+    cells_filters_expect(-1);
+    if (in >= 0)
+        H5Sclose(in);
+    if (from >= 0)
+        H5Sclose(from);
+    return status;
+}
+
 emc_status cells_h5_attribute(char **out, hid_t object, const char *name, const char *path)
 {
     emc_status status = EMC_OK;

@@ -65,6 +65,10 @@ void cells_h5_chunk(hsize_t *chunk, int n_dims, hid_t dataset);
 emc_status cells_h5_slice(void *to, hid_t dataset, hsize_t start, hsize_t n, hid_t memory_type,
                           const char *path);
 
+/* A box of a two-dimensional dataset of numbers: out is double [count[0]][count[1]]. */
+emc_status cells_h5_box(double *out, hid_t dataset, const hsize_t start[2], const hsize_t count[2],
+                        const char *path);
+
 /* A text attribute of one value. *out is NULL when there is none of that name, or it is no text.
  * Owned by the caller, free(). */
 emc_status cells_h5_attribute(char **out, hid_t object, const char *name, const char *path);

@@ -1,6 +1,5 @@
 /* How do the rows of a dense matrix leave HDF5? In bands of whole chunks. */
 #include "base/size.h"
-#include "cells/filters.h"
 #include "cells/h5_matrix.h"
 
 static int64_t dense_fit(const void *source, int64_t first, int64_t max_rows, size_t max_bytes)
@@ -29,22 +28,8 @@ static emc_status read_band(h5_matrix *matrix, int64_t first, int64_t n)
 {
     const hsize_t start[2] = {(hsize_t)first, 0};
     const hsize_t count[2] = {(hsize_t)n, (hsize_t)matrix->n_genes};
-    emc_status status = EMC_OK;
-    hid_t from, in;
 
-    cells_filters_expect(matrix->dense);
-    from = H5Dget_space(matrix->dense);
-    in = H5Screate_simple(2, count, NULL);
-    if (from < 0 || in < 0 ||
-        H5Sselect_hyperslab(from, H5S_SELECT_SET, start, NULL, count, NULL) < 0 ||
-        H5Dread(matrix->dense, H5T_NATIVE_DOUBLE, in, from, H5P_DEFAULT, matrix->band) < 0)
-        status = cells_h5_broken(matrix->path, matrix->dense, "reading values");
-    cells_filters_expect(-1);
-    if (in >= 0)
-        H5Sclose(in);
-    if (from >= 0)
-        H5Sclose(from);
-    return status;
+    return cells_h5_box(matrix->band, matrix->dense, start, count, matrix->path);
 }
 
 static emc_status dense_read(void *source, int64_t first, int64_t n, cells_rows *rows)

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/size.h"
-#include "cells/filters.h"
 #include "cells/h5_matrix.h"
 #include "cells/hdf5.h"
 
@@ -59,22 +58,8 @@ static emc_status read_band(loom_matrix *matrix, int64_t first, int64_t n)
 {
     const hsize_t start[2] = {0, (hsize_t)first};
     const hsize_t count[2] = {(hsize_t)matrix->n_genes, (hsize_t)n};
-    emc_status status = EMC_OK;
-    hid_t from, in;
 
-    cells_filters_expect(matrix->dataset);
-    from = H5Dget_space(matrix->dataset);
-    in = H5Screate_simple(2, count, NULL);
-    if (from < 0 || in < 0 ||
-        H5Sselect_hyperslab(from, H5S_SELECT_SET, start, NULL, count, NULL) < 0 ||
-        H5Dread(matrix->dataset, H5T_NATIVE_DOUBLE, in, from, H5P_DEFAULT, matrix->band) < 0)
-        status = cells_h5_broken(matrix->path, matrix->dataset, "reading values");
-    cells_filters_expect(-1);
-    if (in >= 0)
-        H5Sclose(in);
-    if (from >= 0)
-        H5Sclose(from);
-    return status;
+    return cells_h5_box(matrix->band, matrix->dataset, start, count, matrix->path);
 }
 
 /* Columns of the band become rows: their sizes first, then their values. */
