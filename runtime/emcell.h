@@ -146,10 +146,56 @@ emc_status emc_engine_set_prefix(emc_engine *engine, const int32_t *ids, int n);
 emc_status emc_engine_set_choices(emc_engine *engine, const int32_t *ids, const int32_t *begin,
                                   int n_choices);
 
+/* What makes a choice likely: its score s. q is the probability of its tokens one after the other
+ * over the full vocabulary, n their number. */
 typedef enum {
-    EMC_ASK_CHOICES, /* the joint log-probability of every choice after the prompt */
-    EMC_ASK_GENERATE /* greedy: the likeliest token until an eos, the lowest id on a tie */
+    EMC_SCORING_JOINT, /* log q */
+    EMC_SCORING_MEAN,  /* log q / n */
+    EMC_SCORING_FIRST, /* log q of its tokens up to the first behind those that all choices begin
+                          with; choices may share it and so their score */
+    EMC_SCORING_PRIOR  /* log q - log_priors[choice] */
+} emc_scoring_rule;
+
+/* The share of choice c among all is exp(s[c] / temperature) / sum over j of exp(s[j] /
+ * temperature). Zero-initialised: joint, temperature 1, every score computed. */
+typedef struct {
+    emc_scoring_rule rule;
+    double temperature;       /* above 0; 0: 1 */
+    const double *log_priors; /* [n_choices], finite, at most 0; EMC_SCORING_PRIOR; copied */
+
+    /* EMC_ASK_BEST goes on until all of this holds. */
+    double width;     /* share_high - share_low of the best is at most this; 0: every score is
+                         computed */
+    double threshold; /* it is known whether the share of the best is below; 0: no matter */
+    bool outside;     /* outside_high - outside_low is at most width, too */
+} emc_scoring;
+
+/*
+ * How choices are scored from now on. set_choices sets it back to zeros. Only while nothing is in
+ * flight. EMC_ERR_ARG: no choices are set; temperature, width or threshold are negative or not
+ * finite, width or threshold above 1; a log-prior is missing, above 0 or not finite.
+ */
+emc_status emc_engine_set_scoring(emc_engine *engine, const emc_scoring *scoring);
+
+typedef enum {
+    EMC_ASK_CHOICES,  /* every choice */
+    EMC_ASK_GENERATE, /* the likeliest token until an eos, the lowest id on a tie */
+    EMC_ASK_BEST,  /* the choice of the highest score, exactly, the lowest on a tie; of the others
+                      only what proves it and what emc_scoring wants known */
+    EMC_ASK_GREEDY /* the choice that the likeliest token at every branch leads to: not always
+                      the best. A choice that begins another is passed over */
 } emc_ask;
+
+/* What is known of the choices. The bounds always hold; where all scores are known they meet. */
+typedef struct {
+    int choice;
+    bool complete; /* every score is known */
+    double share;  /* the middle of the bounds */
+    double share_low, share_high;
+    double outside_low, outside_high; /* 1 - the sum of q over all choices, at least 0: what the
+                                         model would say beside the set */
+    int n_rows; /* rows that went through the model for it beside the prompt's */
+} emc_found;
 
 typedef struct {
     uint64_t ticket;    /* the caller's own name for it, comes back with the answer */
@@ -163,8 +209,11 @@ typedef struct {
     uint64_t ticket;
     emc_ask ask;
     int n_prompt;
-    const double *log_probs; /* [n_choices], EMC_ASK_CHOICES: the sum over a choice's tokens of the
-                                natural log of their probability over the full vocabulary */
+    emc_found found;         /* choices: all but EMC_ASK_GENERATE */
+    const double *log_probs; /* [n_choices], choices: log q, the sum over a choice's tokens of the
+                                natural log of their probability over the full vocabulary; NaN
+                                where it was not computed */
+    const double *scores;    /* [n_choices], choices: s; NaN where it was not computed */
     const int32_t *ids;      /* EMC_ASK_GENERATE: what was generated, the eos not included */
     int n_ids;
     bool ended;  /* EMC_ASK_GENERATE: by an eos, not by max_tokens */
@@ -190,8 +239,9 @@ void emc_engine_cancel(emc_engine *engine);
 
 typedef struct {
     int64_t n_steps;
-    int64_t n_rows;    /* tokens that went through the model, the prefix included */
-    int64_t n_readers; /* rows whose logits were read */
+    int64_t n_rows;        /* tokens that went through the model, the prefix included */
+    int64_t n_readers;     /* rows whose logits were read */
+    int64_t n_choice_rows; /* rows for choices, beside the prompts' */
     size_t kv_bytes;
     size_t activation_bytes;
     double device_ms; /* that steps took on the device, from the first operation to the last */
