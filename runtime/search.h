@@ -52,14 +52,19 @@ void emc_search_next_round(emc_search *search, const int32_t **nodes, int *n);
 /*
  * The numbers of one node of the round: f32 logits [n_children] of its children in their order,
  * and the log of the sum of exp over all logits. A child's log-probability is the difference, in
- * double, and at most 0. In any order within a round.
+ * double, and at most 0. In any order within a round. The bounds count on log_sum to be right to
+ * 2^-16.
  */
 void emc_search_take(emc_search *search, int node, const float *logits, float log_sum);
 
 /* False once a number was NaN or infinite: then the search is over and has no result. */
 bool emc_search_is_finite(const emc_search *search);
 
-/* When it is over. log_probs and scores: f64 [n_choices] out, NaN where not known; see emc_answer.
+/*
+ * When it is over. log_probs and scores: f64 [n_choices] out, NaN where not known; see emc_answer.
+ * Also before the first round and between two, when every node of the one before was taken: then
+ * `choice` is the best of those known so far, or -1 (for the greedy policy always -1), and the
+ * bounds hold for that one all the same; without one they are 0 and 1.
  */
 void emc_search_result(const emc_search *search, emc_found *found, double *log_probs,
                        double *scores);
