@@ -71,6 +71,12 @@ static int gpu_number(const char *device)
     return atoi(digits);
 }
 
+/* This thread's message says why. */
+static void note_absent(emc_device_choice *choice)
+{
+    snprintf(choice->absent, sizeof choice->absent, "%s", emc_message());
+}
+
 static emc_status choose_named_gpu(emc_device_choice *out, const char *device)
 {
     const int gpu = strcmp(device, "cuda") == 0 ? 0 : gpu_number(device);
@@ -102,7 +108,14 @@ emc_status emc_device_choose(emc_device_choice *out, const emc_model_options *op
         return EMC_OK;
     }
     if (strcmp(device, "auto") != 0) {
-        EMC_TRY(choose_named_gpu(out, device));
+        const emc_status status = choose_named_gpu(out, device);
+
+        if (status == EMC_ERR_DEVICE && options->without_weights) {
+            choose_gpu(out, strcmp(device, "cuda") == 0 ? 0 : gpu_number(device));
+            note_absent(out);
+        } else if (status != EMC_OK) {
+            return status;
+        }
         if (f32)
             return emc_fail(EMC_ERR_USAGE,
                             "device %s: GPUs compute in bfloat16; leave the dtype to auto, or "
@@ -119,10 +132,29 @@ emc_status emc_device_choose(emc_device_choice *out, const emc_model_options *op
     return EMC_OK;
 }
 
-emc_status emc_device_open(emc_device **out, const emc_device_choice *choice,
+static emc_status open_chosen(emc_device **out, const emc_device_choice *choice,
+                              const emc_model_options *options, emc_dtype dtype)
+{
+    if (choice->absent[0])
+        return emc_absent_open(out, choice->gpu >= 0, dtype);
+    if (choice->gpu >= 0) {
+        const emc_cuda_options cuda = {.dtype = dtype,
+                                       .index = choice->gpu,
+                                       .chosen = options->chosen,
+                                       .cache_path = options->choices_path};
+
+        return emc_cuda_open(out, &cuda);
+    }
+    const emc_cpu_options cpu = {.dtype = dtype, .n_threads = options->n_threads};
+
+    return emc_cpu_open(out, &cpu);
+}
+
+emc_status emc_device_open(emc_device **out, emc_device_choice *choice,
                            const emc_model_options *options, emc_dtype checkpoint)
 {
     emc_dtype dtype;
+    emc_status status;
 
     *out = NULL;
     switch (options->dtype) {
@@ -138,17 +170,11 @@ emc_status emc_device_open(emc_device **out, const emc_device_choice *choice,
     default:
         return emc_fail(EMC_ERR_ARG, "no such dtype: %d", (int)options->dtype);
     }
-    if (choice->gpu >= 0) {
-        const emc_cuda_options cuda = {.dtype = dtype,
-                                       .index = choice->gpu,
-                                       .chosen = options->chosen,
-                                       .cache_path = options->choices_path};
-
-        return emc_cuda_open(out, &cuda);
-    }
-    const emc_cpu_options cpu = {.dtype = dtype, .n_threads = options->n_threads};
-
-    return emc_cpu_open(out, &cpu);
+    status = open_chosen(out, choice, options, dtype);
+    if (status != EMC_ERR_DEVICE || !options->without_weights)
+        return status;
+    note_absent(choice);
+    return open_chosen(out, choice, options, dtype);
 }
 
 int emc_device_threads(const emc_model_options *options)

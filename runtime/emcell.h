@@ -40,6 +40,9 @@ typedef struct {
     const char *chosen; /* GPU: what emc_model_chosen gave in an earlier run of the same kind of
                            machine: use that, or fail with EMC_ERR_CONFIG; NULL: choose */
     const char *choices_path; /* GPU: a file that remembers such choices; NULL: none */
+    bool without_weights;     /* every check of the files, but no weight is read and the device gets
+                                 none: for emc_model_measure and the section on estimates below. No
+                                 engine opens on it, and a GPU that is not there is no error */
 } emc_model_options;
 
 typedef struct {
@@ -52,7 +55,10 @@ typedef struct {
     const char *device;        /* description, for people */
     const char *device_name;   /* "cpu", "cuda:0": what --device would take */
     const char *device_reason; /* why that one, for people; "" where it was asked for */
-    size_t weight_bytes;       /* on the device, adapter included */
+    const char *device_absent; /* "": it is there. Else why not, for people; then its numbers are
+                                  those of a GPU with 132 multiprocessors, and it cannot be
+                                  measured. Models without weights only */
+    size_t weight_bytes;       /* on the device, adapter included; without weights: as if */
     double load_seconds;       /* that emc_model_open took */
 } emc_model_info;
 
@@ -249,6 +255,95 @@ typedef struct {
 
 void emc_engine_get_stats(const emc_engine *engine, emc_engine_stats *out);
 void emc_engine_get_memory_plan(const emc_engine *engine, emc_memory_plan *out);
+
+/*
+ * What would a run take? For a model that was opened without weights, or with.
+ *
+ * A row is a token that goes through the model, a reader one whose logits are read, a pair a row
+ * and a key that it sees. Counts are exact as long as what is added is, up to 2^53.
+ */
+typedef struct {
+    double n_rows, n_readers, n_pairs, n_reader_pairs;
+} emc_workload;
+
+/* A prefix of n ids, computed once. */
+void emc_workload_add_prefix(emc_workload *work, int n);
+
+/* n_prompts prompts, each of n_own >= 1 ids after n_prefix that are there already; the last id of
+ * each is read. */
+void emc_workload_add_prompts(emc_workload *work, int n_prefix, int n_own, double n_prompts);
+
+/* What one answer takes beside its prompt. */
+typedef struct {
+    double n_rows;   /* each of them is read */
+    double n_keys;   /* ids of the answer that they see, themselves included, summed over them */
+    bool is_assumed; /* it depends on what the model says: a guess */
+} emc_answer_cost;
+
+/*
+ * Choices as emc_engine_set_choices; with none, an answer of max_tokens. EMC_ASK_CHOICES is exact.
+ * Assumed are: for EMC_ASK_GREEDY the mean over choices of the way to one, for EMC_ASK_GENERATE the
+ * same of all its ids, for EMC_ASK_BEST one and a half ways, at most everything. Errors as
+ * emc_engine_set_choices.
+ */
+emc_status emc_estimate_answer(emc_answer_cost *out, emc_ask ask, const int32_t *ids,
+                               const int32_t *begin, int n_choices, int max_tokens);
+
+/* That answer to n_prompts prompts of n_prompt ids each. */
+void emc_workload_add_answers(emc_workload *work, int n_prompt, const emc_answer_cost *answer,
+                              double n_prompts);
+
+/* Floating-point operations that this model needs for it. The last layer computes K and V of every
+ * row and the rest for readers. */
+typedef struct {
+    double products;  /* of the layers' matrices */
+    double attention; /* scores and sums over keys */
+    double head;      /* logits of the readers */
+    double adapter;   /* what runs beside the weights */
+} emc_flop;
+
+void emc_estimate_flop(const emc_model *model, const emc_workload *work, emc_flop *out);
+
+/* What an engine will be told. */
+typedef struct {
+    emc_engine_options options;
+    int n_prefix;           /* ids of emc_engine_set_prefix; 0: none */
+    const int32_t *choices; /* of emc_engine_set_choices; NULL: none */
+    const int32_t *begin;   /* [n_choices + 1] */
+    int n_choices;
+} emc_engine_wanted;
+
+typedef struct {
+    emc_engine_options options; /* defaults filled in */
+    emc_memory_plan memory; /* as emc_engine_get_memory_plan gives it once prefix and choices are
+                               set, without what a GPU's library takes for itself; device_free:
+                               now, so with the weights in it where the model is without */
+} emc_engine_estimate;
+
+/*
+ * What the engine would take, computed by what the engine itself computes it by. EMC_ERR_DEVICE: it
+ * would not fit; the message says which option helps, and *out is filled all the same.
+ * EMC_ERR_ARG, EMC_ERR_CONFIG: as emc_engine_open and emc_engine_set_choices.
+ */
+emc_status emc_estimate_engine(const emc_model *model, const emc_engine_wanted *wanted,
+                               emc_engine_estimate *out);
+
+/*
+ * How long that work takes, once the model is open: a figure of the right size, for a plan. A part
+ * of the ceilings is reached, each operation's by experience (runtime/estimate.c); on a GPU all
+ * rows of a step are multiplied, real or not. Nothing is added for reading and writing cells, which
+ * go on at the same time.
+ */
+typedef struct {
+    double n_steps; /* full ones, of the engine's rows */
+    double seconds; /* products, attention, head, adapter and other_seconds together */
+    double product_seconds, attention_seconds, head_seconds, adapter_seconds;
+    double other_seconds; /* operations that move bytes */
+} emc_time_estimate;
+
+void emc_estimate_time(const emc_model *model, const emc_engine_estimate *engine,
+                       const emc_workload *work, const emc_ceilings *ceilings,
+                       emc_time_estimate *out);
 
 /* Time by operation. While it is on, the device marks the begin and end of every operation, which
  * costs a little. Switching it on starts from zero. */

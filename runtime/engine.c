@@ -20,12 +20,10 @@
 
 /* --- Memory ------------------------------------------------------------------------------- */
 
-/* Steps for the choices and pages there are, in place of the old ones. */
-static emc_status renew_steps(emc_engine *engine, int n_pages, const emc_choices *choices)
+emc_status emc_engine_step_limits(const emc_engine *engine, int n_pages, const emc_choices *choices,
+                                  emc_step_limits *out)
 {
     const emc_engine_options *options = &engine->options;
-    emc_step *steps[EMC_STEPS_IN_FLIGHT] = {NULL};
-    emc_status status = EMC_OK;
     size_t n_wanted = 0;
 
     if (choices &&
@@ -36,12 +34,23 @@ static emc_status renew_steps(emc_engine *engine, int n_pages, const emc_choices
                         "choices: %d tokens may follow one another's beginning, too many for %d "
                         "readers a step",
                         choices->max_children, options->max_num_readers);
+    *out = (emc_step_limits){.max_rows = options->max_num_batched_tokens,
+                             .max_readers = options->max_num_readers,
+                             .max_wanted = (int)n_wanted,
+                             .max_pages = n_pages};
+    return EMC_OK;
+}
+
+/* Steps for the choices and pages there are, in place of the old ones. */
+static emc_status renew_steps(emc_engine *engine, int n_pages, const emc_choices *choices)
+{
+    emc_step *steps[EMC_STEPS_IN_FLIGHT] = {NULL};
+    emc_step_limits limits;
+    emc_status status = EMC_OK;
+
+    EMC_TRY(emc_engine_step_limits(engine, n_pages, choices, &limits));
     for (int i = 0; i < engine->max_flights && status == EMC_OK; i++)
-        status = emc_step_open(&steps[i], engine->dev,
-                               &(emc_step_limits){.max_rows = options->max_num_batched_tokens,
-                                                  .max_readers = options->max_num_readers,
-                                                  .max_wanted = (int)n_wanted,
-                                                  .max_pages = n_pages});
+        status = emc_step_open(&steps[i], engine->dev, &limits);
     for (int i = 0; i < engine->max_flights; i++) {
         if (status != EMC_OK) {
             emc_step_close(steps[i]);
@@ -65,6 +74,17 @@ static emc_status grow_cache(emc_engine *engine, int64_t n_pages)
     return emc_cache_grow(engine->cache, (int)n_pages);
 }
 
+int emc_engine_rope_rows(const emc_engine *engine, int n_positions)
+{
+    const int max_positions = engine->model->info.max_positions;
+
+    if (n_positions <= engine->rope_len)
+        return engine->rope_len;
+    if (n_positions < 2 * engine->rope_len)
+        n_positions = 2 * engine->rope_len;
+    return n_positions < max_positions ? n_positions : max_positions;
+}
+
 static emc_status grow_rope(emc_engine *engine, int n_positions)
 {
     const emc_model_info *info = &engine->model->info;
@@ -77,10 +97,7 @@ static emc_status grow_rope(emc_engine *engine, int n_positions)
 
     if (n_positions <= engine->rope_len)
         return EMC_OK;
-    if (n_positions < 2 * engine->rope_len)
-        n_positions = 2 * engine->rope_len;
-    if (n_positions > info->max_positions)
-        n_positions = info->max_positions;
+    n_positions = emc_engine_rope_rows(engine, n_positions);
     EMC_TRY(emc_engine_settle(engine));
     EMC_TRY(emc_graph_prepare(engine->graph, n_positions));
     n_bytes = (size_t)n_positions * row * sizeof(float);
@@ -189,7 +206,7 @@ static emc_status take_sequences(emc_engine *engine)
     return EMC_OK;
 }
 
-static emc_status open_engine(emc_engine *engine, const emc_engine_options *given)
+emc_status emc_engine_set_up(emc_engine *engine, const emc_engine_options *given)
 {
     const emc_engine_options *options = &engine->options;
 
@@ -198,6 +215,16 @@ static emc_status open_engine(emc_engine *engine, const emc_engine_options *give
     if (engine->max_sequences < LEAST_SEQUENCES)
         engine->max_sequences = LEAST_SEQUENCES;
     engine->max_flights = engine->dev->at_once ? 1 : EMC_STEPS_IN_FLIGHT;
+    return EMC_OK;
+}
+
+static emc_status open_engine(emc_engine *engine, const emc_engine_options *given)
+{
+    const emc_engine_options *options = &engine->options;
+
+    if (engine->model->without_weights)
+        return emc_fail(EMC_ERR_ARG, "the model was opened without weights: no engine can run it");
+    EMC_TRY(emc_engine_set_up(engine, given));
     EMC_TRY(emc_engine_make_plan(engine));
     EMC_TRY(take_sequences(engine));
     EMC_TRY(emc_graph_open(&engine->graph, engine->model, options->max_num_batched_tokens,

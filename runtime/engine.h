@@ -166,8 +166,19 @@ emc_status emc_engine_self_check(const emc_model *model, const emc_graph *graph)
 /* Room that the plan leaves for what a device takes for itself when operations are prepared. */
 #define EMC_SCRATCH_BYTES ((size_t)256 << 20)
 
+/* Options with their defaults, and what follows from them. EMC_ERR_ARG: one out of range. */
+emc_status emc_engine_set_up(emc_engine *engine, const emc_engine_options *given);
+
+/* Of steps for the choices and pages there are; choices may be NULL. EMC_ERR_CONFIG: too many
+ * logits are wanted. */
+emc_status emc_engine_step_limits(const emc_engine *engine, int n_pages, const emc_choices *choices,
+                                  emc_step_limits *out);
+
+/* Rotary rows that it has, or grows to, for n positions. */
+int emc_engine_rope_rows(const emc_engine *engine, int n_positions);
+
 /* What an engine with these options, and no choices yet, takes. EMC_ERR_DEVICE: more than the
- * device has, or than may be taken of it. */
+ * device has, or than may be taken of it; the plan is filled all the same. */
 emc_status emc_engine_make_plan(emc_engine *engine);
 
 /* Adds to the plan what the device took beside it since. */

@@ -198,6 +198,9 @@ emc_status emc_model_measure(emc_model *model, emc_ceilings *out)
     emc_status status;
 
     *out = (emc_ceilings){0};
+    if (model->choice.absent[0])
+        return emc_fail(EMC_ERR_DEVICE, "%s cannot be measured: %s", model->choice.name,
+                        model->choice.absent);
     status = ops->event_open(watch.dev, &watch.from);
     if (status == EMC_OK)
         status = ops->event_open(watch.dev, &watch.to);

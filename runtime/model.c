@@ -55,7 +55,8 @@ static emc_status set_info(emc_model *model)
                                    .n_parameters = emc_weight_source_parameters(model->source),
                                    .device = model->dev->description,
                                    .device_name = model->choice.name,
-                                   .device_reason = model->choice.reason};
+                                   .device_reason = model->choice.reason,
+                                   .device_absent = model->choice.absent};
     EMC_TRY(emc_alloc(&model->inv_freq, (size_t)c->head_dim / 2, sizeof(float), "rotary tables"));
     emc_rope_frequencies(c, model->inv_freq, &model->attention_factor);
     return EMC_OK;
@@ -100,11 +101,26 @@ static emc_status explain(emc_model *model, emc_status status, const char *what)
     return emc_fail(status, "loading %s: %s", what, message);
 }
 
+static size_t update_bytes(const emc_model *model, const emc_low_rank_shape *shape)
+{
+    if (shape->rank == 0)
+        return 0;
+    return ((size_t)shape->n + (size_t)shape->k) * (size_t)shape->rank *
+               emc_dtype_bytes(model->dev->dtype) +
+           (shape->scaled ? (size_t)shape->n * sizeof(float) : 0);
+}
+
 static emc_status open_lora(emc_model *model, emc_lora **out, emc_matrix_role role, int layer)
 {
+    emc_low_rank_shape shape;
     emc_low_rank update;
     emc_status status = EMC_OK;
 
+    EMC_TRY(emc_weight_source_shape(model->source, role, layer, &shape));
+    if (model->without_weights) {
+        model->info.weight_bytes += update_bytes(model, &shape);
+        return EMC_OK;
+    }
     EMC_TRY(emc_weight_source_low_rank(model->source, role, layer, &update));
     if (update.rank > 0) {
         const emc_lora_spec spec = {.a = update.a,
@@ -115,9 +131,7 @@ static emc_status open_lora(emc_model *model, emc_lora **out, emc_matrix_role ro
                                     .k = update.k};
 
         status = model->dev->ops->lora_open(model->dev, out, &spec);
-        model->info.weight_bytes += ((size_t)update.n + (size_t)update.k) * (size_t)update.rank *
-                                        emc_dtype_bytes(model->dev->dtype) +
-                                    (update.column_scale ? (size_t)update.n * sizeof(float) : 0);
+        model->info.weight_bytes += update_bytes(model, &shape);
     }
     emc_low_rank_free(&update);
     return status;
@@ -167,9 +181,10 @@ static emc_status load_matrix(emc_model *model, emc_model_matrix *out, emc_matri
         parts[p] = (emc_matrix_part){tensors[p]->data, tensors[p]->dtype, (int)tensors[p]->dims[0]};
         n_rows += tensors[p]->dims[0];
     }
-    if (model->merged)
+    if (model->merged && !model->without_weights)
         EMC_TRY(merge_parts(model, parts, role, layer));
-    EMC_TRY(model->dev->ops->matrix_open(model->dev, &out->w, parts, n_parts, k));
+    if (!model->without_weights)
+        EMC_TRY(model->dev->ops->matrix_open(model->dev, &out->w, parts, n_parts, k));
     model->info.weight_bytes += n_rows * (size_t)k * emc_dtype_bytes(model->dev->dtype);
     return model->merged ? EMC_OK : open_lora(model, &out->lora, role, layer);
 }
@@ -240,6 +255,10 @@ static emc_status open_norms(emc_model *model)
     size_t place = 0;
     emc_status status;
 
+    if (model->without_weights) {
+        model->info.weight_bytes += n_bytes;
+        return EMC_OK;
+    }
     status = model->dev->ops->alloc(model->dev, &model->d_norms, n_bytes, "norms");
     if (status == EMC_OK)
         status = emc_alloc(&host, n_bytes, 1, "norms");
@@ -272,7 +291,8 @@ static emc_status open_source(emc_model *model, const emc_model_options *options
     const emc_weight_source_options source = {.model_dir = options->model_dir,
                                               .random = &random,
                                               .adapter_dir = options->adapter_dir,
-                                              .n_threads = emc_device_threads(options)};
+                                              .n_threads = emc_device_threads(options),
+                                              .shapes = options->without_weights};
 
     if (!options->model_dir)
         EMC_TRY(emc_official_config(&random, options->random));
@@ -298,6 +318,8 @@ static emc_status build_model(emc_model *model, const emc_model_options *options
     if (status != EMC_OK)
         return explain(model, status, "the norms");
     EMC_TRY(open_matrices(model));
+    if (model->without_weights)
+        return EMC_OK;
     EMC_TRY(model->dev->ops->sync(model->dev));
     if (model->dev->copies_weights)
         free_merged(model);
@@ -324,6 +346,7 @@ emc_status emc_model_open(emc_model **out, const emc_model_options *options)
     if (options->model_dir && options->random)
         return emc_fail(EMC_ERR_ARG, "model: both a folder and random weights given");
     EMC_TRY(emc_alloc(&model, 1, sizeof *model, "the model"));
+    model->without_weights = options->without_weights;
     status = build_model(model, options);
     if (status != EMC_OK) {
         emc_model_close(model);

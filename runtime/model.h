@@ -32,6 +32,7 @@ struct emc_model {
     emc_weight_source *source; /* the device may point into its files */
     emc_device *dev;
     emc_device_choice choice;
+    bool without_weights; /* then matrices are NULL, and so is d_norms */
     emc_model_info info;
     int32_t *eos;
     emc_model_layer *layers;

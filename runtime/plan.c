@@ -1,8 +1,8 @@
 /*
  * Does everything fit on the device, and if not, what helps?
  *
- * Weights are there already. What a device's library takes for itself when operations are prepared
- * is known only afterwards, so the plan leaves room for it.
+ * Weights are there already, unless the model is without. What a device's library takes for itself
+ * when operations are prepared is known only afterwards, so the plan leaves room for it.
  */
 #include <stdio.h>
 
@@ -11,15 +11,6 @@
 
 #define FIRST_POSITIONS 4096
 #define GB              1e9
-
-static emc_step_limits step_limits(const emc_engine *engine)
-{
-    const emc_engine_options *options = &engine->options;
-
-    return (emc_step_limits){.max_rows = options->max_num_batched_tokens,
-                             .max_readers = options->max_num_readers,
-                             .max_pages = options->n_pages};
-}
 
 /* What is needed up to here does not fit any more: says so. */
 static emc_status refuse(const emc_engine *engine, const char *what, size_t n_bytes, double missing,
@@ -35,7 +26,7 @@ static emc_status refuse(const emc_engine *engine, const char *what, size_t n_by
     return emc_fail(
         EMC_ERR_DEVICE,
         "GPU memory: %s (%.2f GB) do not fit, %.2f GB are missing: %.2f of %.2f GB are free, "
-        "--gpu-memory-utilization %.2f leaves %.2f GB of them. The plan: weights %.2f GB (loaded), "
+        "--gpu-memory-utilization %.2f leaves %.2f GB of them. The plan: weights %.2f GB%s, "
         "activations %.2f GB, %ssteps %.2f GB. %s",
         what, (double)n_bytes / GB, missing / GB, (double)plan->device_free / GB,
         (double)plan->device_whole / GB, options->gpu_memory_utilization,
@@ -43,7 +34,8 @@ static emc_status refuse(const emc_engine *engine, const char *what, size_t n_by
         ((double)plan->device_free -
          (1 - options->gpu_memory_utilization) * (double)plan->device_whole) /
             GB,
-        (double)plan->weights / GB, (double)plan->activations / GB, pages, (double)plan->steps / GB,
+        (double)plan->weights / GB, engine->model->without_weights ? "" : " (loaded)",
+        (double)plan->activations / GB, pages, (double)plan->steps / GB,
         even_empty ? "Take a higher --gpu-memory-utilization, a smaller model, or free the GPU"
                    : "A smaller --max-num-batched-tokens takes less of everything but weights; or "
                      "take a higher --gpu-memory-utilization");
@@ -56,7 +48,8 @@ static emc_status check_fit(const emc_engine *engine)
     const struct {
         const char *what;
         size_t n_bytes;
-    } parts[] = {{"activations and scratch memory", plan->activations + EMC_SCRATCH_BYTES},
+    } parts[] = {{"weights", engine->model->without_weights ? plan->weights : 0},
+                 {"activations and scratch memory", plan->activations + EMC_SCRATCH_BYTES},
                  {"steps in flight", plan->steps},
                  {"pages for K and V", plan->pages}};
     double taken = (double)plan->device_whole - (double)plan->device_free;
@@ -66,12 +59,12 @@ static emc_status check_fit(const emc_engine *engine)
         double missing = 0;
 
         taken += (double)parts[i].n_bytes;
-        if (taken <= allowed)
+        if (taken <= allowed || parts[i].n_bytes == 0)
             continue;
         for (size_t k = i + 1; k < EMC_COUNT(parts); k++)
             missing += (double)parts[k].n_bytes;
         return refuse(engine, parts[i].what, parts[i].n_bytes, taken + missing - allowed,
-                      i == 0 && even_empty);
+                      i == 0 || (i == 1 && even_empty));
     }
     return EMC_OK;
 }
@@ -80,9 +73,10 @@ emc_status emc_engine_make_plan(emc_engine *engine)
 {
     const emc_engine_options *options = &engine->options;
     const emc_model_info *info = &engine->model->info;
-    const emc_step_limits limits = step_limits(engine);
     emc_memory_plan *plan = &engine->plan;
+    emc_step_limits limits;
 
+    EMC_TRY(emc_engine_step_limits(engine, options->n_pages, NULL, &limits));
     engine->plan_positions =
         info->max_positions < FIRST_POSITIONS ? info->max_positions : FIRST_POSITIONS;
     plan->weights = info->weight_bytes;

@@ -109,14 +109,14 @@ static const emc_tensor *place(emc_random_weights *w, const char *name, int n, i
     const size_t i = w->n_tensors++;
     const size_t size = (size_t)n * (size_t)(k > 0 ? k : 1);
     const size_t at = (size_t)((uint64_t)i * STEP % (k > 0 ? PERIOD : w->n_norm_values - size + 1));
-    const uint16_t *from = k > 0 ? w->values : w->values + w->n_values;
+    const uint16_t *from = !w->values ? NULL : k > 0 ? w->values : w->values + w->n_values;
 
     w->tensors[i] = (emc_tensor){.name = name,
                                  .file = "random weights",
                                  .dtype = EMC_BF16,
                                  .n_dims = k > 0 ? 2 : 1,
                                  .dims = {(size_t)n, (size_t)k},
-                                 .data = from + at / PLACE_VALUES * PLACE_VALUES,
+                                 .data = from ? from + at / PLACE_VALUES * PLACE_VALUES : NULL,
                                  .n_bytes = size * sizeof *w->values};
     return &w->tensors[i];
 }
@@ -151,22 +151,30 @@ static size_t largest(const emc_model_config *c)
     return most * hidden;
 }
 
-static emc_status build(emc_random_weights *w)
+static emc_status fill_all(emc_random_weights *w)
 {
-    const emc_model_config *c = &w->config;
     uint64_t state = SEED;
 
-    EMC_TRY(emc_alloc(&w->layers, (size_t)c->n_layers, sizeof *w->layers, "layers"));
-    EMC_TRY(emc_alloc(&w->tensors, (size_t)c->n_layers * LAYER_TENSORS + 3, sizeof *w->tensors,
-                      "a tensor table"));
-    w->n_values = largest(c) + PERIOD;
-    w->n_norm_values = 2 * (size_t)(c->hidden > c->head_dim ? c->hidden : c->head_dim);
     EMC_TRY(
         emc_alloc(&w->values, w->n_values + w->n_norm_values, sizeof *w->values, "random weights"));
     /* An even spread is sqrt(3) times its standard deviation to either side. */
     fill(w->values, PERIOD, 0, (float)(DEVIATION * sqrt(3)), &state);
     repeat(w->values, w->n_values);
     fill(w->values + w->n_values, w->n_norm_values, 1, (float)NORM_SPREAD, &state);
+    return EMC_OK;
+}
+
+static emc_status build(emc_random_weights *w, bool with_values)
+{
+    const emc_model_config *c = &w->config;
+
+    EMC_TRY(emc_alloc(&w->layers, (size_t)c->n_layers, sizeof *w->layers, "layers"));
+    EMC_TRY(emc_alloc(&w->tensors, (size_t)c->n_layers * LAYER_TENSORS + 3, sizeof *w->tensors,
+                      "a tensor table"));
+    w->n_values = largest(c) + PERIOD;
+    w->n_norm_values = 2 * (size_t)(c->hidden > c->head_dim ? c->hidden : c->head_dim);
+    if (with_values)
+        EMC_TRY(fill_all(w));
     w->weights.embed = place(w, "embed_tokens", c->vocab, c->hidden);
     w->weights.norm = place(w, "norm", c->hidden, 0);
     if (!c->tie_embeddings)
@@ -177,7 +185,8 @@ static emc_status build(emc_random_weights *w)
     return EMC_OK;
 }
 
-emc_status emc_random_weights_open(emc_random_weights **out, const emc_model_config *config)
+static emc_status open_weights(emc_random_weights **out, const emc_model_config *config,
+                               bool with_values)
 {
     emc_random_weights *weights = NULL;
     emc_status status;
@@ -185,13 +194,23 @@ emc_status emc_random_weights_open(emc_random_weights **out, const emc_model_con
     *out = NULL;
     EMC_TRY(emc_alloc(&weights, 1, sizeof *weights, "random weights"));
     weights->config = *config;
-    status = build(weights);
+    status = build(weights, with_values);
     if (status != EMC_OK) {
         emc_random_weights_close(weights);
         return status;
     }
     *out = weights;
     return EMC_OK;
+}
+
+emc_status emc_random_weights_open(emc_random_weights **out, const emc_model_config *config)
+{
+    return open_weights(out, config, true);
+}
+
+emc_status emc_random_weights_open_shapes(emc_random_weights **out, const emc_model_config *config)
+{
+    return open_weights(out, config, false);
 }
 
 void emc_random_weights_close(emc_random_weights *weights)

@@ -20,6 +20,9 @@ typedef struct emc_random_weights emc_random_weights;
  * place of its own, so that the whole takes little more than the largest tensor. EMC_ERR_NOMEM.
  */
 emc_status emc_random_weights_open(emc_random_weights **out, const emc_model_config *config);
+
+/* The same tensors, with no data behind them. */
+emc_status emc_random_weights_open_shapes(emc_random_weights **out, const emc_model_config *config);
 void emc_random_weights_close(emc_random_weights *weights);
 
 /* Borrowed until the close. */

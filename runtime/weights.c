@@ -79,6 +79,7 @@ emc_status emc_weight_source_open(emc_weight_source **out, const emc_weight_sour
     EMC_TRY(emc_alloc(&source, 1, sizeof *source, "the table of weights"));
     source->n_threads = options->n_threads;
     status = options->model_dir ? emc_checkpoint_open(&source->checkpoint, options->model_dir)
+             : options->shapes  ? emc_random_weights_open_shapes(&source->random, options->random)
                                 : emc_random_weights_open(&source->random, options->random);
     if (status == EMC_OK && options->adapter_dir)
         status = emc_adapter_open(&source->adapter, options->adapter_dir,
@@ -231,23 +232,51 @@ static emc_status add_update(emc_low_rank *out, const emc_adapter_lora *update,
     return dora_scale(out->column_scale + first_row, update->magnitude, &whole, n_threads);
 }
 
-/* n, k, rank and zeroed arrays; ones where a part has no DoRA. */
-static emc_status make_room(emc_low_rank *out, const emc_adapter_lora **updates,
-                            const emc_tensor **weights, int n_parts)
+/* The embedding looks rows up, so its A is [rank, vocab] and its B [hidden, rank]. */
+static emc_status embedding_shape(emc_low_rank_shape *out, const emc_adapter_lora *update,
+                                  const emc_tensor *weight)
 {
-    bool dora = false;
+    if (update->magnitude)
+        return emc_fail(EMC_ERR_FORMAT, "%s: DoRA of the embedding is not supported",
+                        update->magnitude->file);
+    *out = (emc_low_rank_shape){
+        .rank = update->rank, .n = (int)weight->dims[1], .k = (int)weight->dims[0]};
+    return EMC_OK;
+}
 
+emc_status emc_weight_source_shape(const emc_weight_source *source, emc_matrix_role role, int layer,
+                                   emc_low_rank_shape *out)
+{
+    const emc_tensor *weights[EMC_MAX_PARTS];
+    const emc_adapter_lora *updates[EMC_MAX_PARTS];
+    const int n_parts = emc_weight_source_parts(source, role, layer, weights);
+
+    *out = (emc_low_rank_shape){0};
+    if (!source->adapter)
+        return EMC_OK;
+    find_updates(emc_adapter_get(source->adapter), role, layer, updates);
+    if (role == EMC_MATRIX_EMBED)
+        return updates[0]->a ? embedding_shape(out, updates[0], weights[0]) : EMC_OK;
     out->k = (int)weights[0]->dims[1];
     for (int p = 0; p < n_parts; p++) {
         out->n += (int)weights[p]->dims[0];
         out->rank += updates[p]->a ? updates[p]->rank : 0;
-        dora = dora || updates[p]->magnitude;
+        out->scaled = out->scaled || updates[p]->magnitude;
     }
+    return EMC_OK;
+}
+
+/* n, k, rank and zeroed arrays; ones where a part has no DoRA. */
+static emc_status make_room(emc_low_rank *out, const emc_low_rank_shape *shape)
+{
+    out->n = shape->n;
+    out->k = shape->k;
+    out->rank = shape->rank;
     if (out->rank == 0)
         return EMC_OK;
     EMC_TRY(emc_alloc(&out->a, (size_t)out->rank * out->k, sizeof(float), "an adapter's A"));
     EMC_TRY(emc_alloc(&out->b, (size_t)out->n * out->rank, sizeof(float), "an adapter's B"));
-    if (!dora)
+    if (!shape->scaled)
         return EMC_OK;
     EMC_TRY(emc_alloc(&out->column_scale, (size_t)out->n, sizeof(float), "an adapter's scale"));
     for (int j = 0; j < out->n; j++)
@@ -255,26 +284,16 @@ static emc_status make_room(emc_low_rank *out, const emc_adapter_lora **updates,
     return EMC_OK;
 }
 
-/* The embedding looks rows up, so its A is [rank, vocab] and its B [hidden, rank]. */
-static emc_status embedding_update(emc_low_rank *out, const emc_adapter_lora *update,
-                                   const emc_tensor *weight)
+static void embedding_update(emc_low_rank *out, const emc_adapter_lora *update)
 {
-    const size_t vocab = weight->dims[0], hidden = weight->dims[1];
+    const size_t vocab = (size_t)out->k, hidden = (size_t)out->n;
     const size_t rank = (size_t)update->rank;
 
-    if (update->magnitude)
-        return emc_fail(EMC_ERR_FORMAT, "%s: DoRA of the embedding is not supported",
-                        update->magnitude->file);
-    out->n = (int)hidden;
-    out->k = (int)vocab;
-    EMC_TRY(emc_alloc(&out->a, rank * vocab, sizeof(float), "an adapter's A"));
-    EMC_TRY(emc_alloc(&out->b, hidden * rank, sizeof(float), "an adapter's B"));
     emc_to_f32(out->a, update->a->data, update->a->dtype, rank * vocab);
     emc_to_f32(out->b, update->b->data, update->b->dtype, hidden * rank);
     for (size_t i = 0; i < hidden * rank; i++)
         out->b[i] = (float)(update->scale * out->b[i]);
-    out->rank = out->first_rank[1] = update->rank;
-    return EMC_OK;
+    out->first_rank[1] = update->rank;
 }
 
 emc_status emc_weight_source_low_rank(const emc_weight_source *source, emc_matrix_role role,
@@ -283,21 +302,20 @@ emc_status emc_weight_source_low_rank(const emc_weight_source *source, emc_matri
     const emc_tensor *weights[EMC_MAX_PARTS];
     const emc_adapter_lora *updates[EMC_MAX_PARTS];
     const int n_parts = emc_weight_source_parts(source, role, layer, weights);
+    emc_low_rank_shape shape;
     int rank = 0, row = 0;
     emc_status status;
 
     *out = (emc_low_rank){0};
+    EMC_TRY(emc_weight_source_shape(source, role, layer, &shape));
     if (!source->adapter)
         return EMC_OK;
     find_updates(emc_adapter_get(source->adapter), role, layer, updates);
-    if (role == EMC_MATRIX_EMBED) {
-        status = updates[0]->a ? embedding_update(out, updates[0], weights[0]) : EMC_OK;
-        if (status != EMC_OK)
-            emc_low_rank_free(out);
-        return status;
-    }
-    status = make_room(out, updates, weights, n_parts);
-    for (int p = 0; p < n_parts && status == EMC_OK && out->rank > 0; p++) {
+    status = make_room(out, &shape);
+    if (status == EMC_OK && role == EMC_MATRIX_EMBED && out->rank > 0)
+        embedding_update(out, updates[0]);
+    for (int p = 0; p < n_parts && status == EMC_OK && out->rank > 0 && role != EMC_MATRIX_EMBED;
+         p++) {
         if (updates[p]->a) {
             status = add_update(out, updates[p], weights[p], rank, row, source->n_threads);
             rank += updates[p]->rank;

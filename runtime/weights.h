@@ -16,6 +16,7 @@ typedef struct {
     const emc_model_config *random; /* random weights of this shape where model_dir is NULL */
     const char *adapter_dir;        /* or NULL */
     int n_threads;                  /* for what is computed on the host, >= 1 */
+    bool shapes;                    /* random weights have no data: only shapes are asked for */
 } emc_weight_source_options;
 
 /* Errors as the loader's. */
@@ -72,7 +73,17 @@ typedef struct {
     int first_rank[EMC_MAX_PARTS + 1];
 } emc_low_rank;
 
-/* Free with emc_low_rank_free. EMC_ERR_FORMAT: DoRA of the embedding. */
+/* Its shape alone, which takes no weight to tell. */
+typedef struct {
+    int rank, n, k;
+    bool scaled; /* there is a column_scale */
+} emc_low_rank_shape;
+
+/* EMC_ERR_FORMAT: DoRA of the embedding. */
+emc_status emc_weight_source_shape(const emc_weight_source *source, emc_matrix_role role, int layer,
+                                   emc_low_rank_shape *out);
+
+/* Free with emc_low_rank_free. EMC_ERR_FORMAT: as emc_weight_source_shape. */
 emc_status emc_weight_source_low_rank(const emc_weight_source *source, emc_matrix_role role,
                                       int layer, emc_low_rank *out);
 void emc_low_rank_free(emc_low_rank *update);
