@@ -142,6 +142,21 @@ static void write_shape(hid_t object, int64_t n, int64_t m)
     H5Sclose(space);
 }
 
+/* Names of variable length, all at once. */
+static void write_given_names(hid_t group, const char *name, const char *const *names, int64_t n)
+{
+    const hsize_t dims = (hsize_t)n;
+    const hid_t type = H5Tcopy(H5T_C_S1);
+    const file_spec plain = {0};
+
+    H5Tset_cset(type, H5T_CSET_UTF8);
+    CHECK(H5Tset_size(type, H5T_VARIABLE) >= 0);
+    const hid_t dataset = create(group, name, type, 1, &dims, &plain);
+    write_at(dataset, type, 0, dims, names);
+    H5Dclose(dataset);
+    H5Tclose(type);
+}
+
 /* Names "<stem><i><ending>", of variable length as anndata writes them, or fixed. */
 static void write_names(hid_t group, const char *name, const char *stem, const char *ending,
                         int64_t n, bool fixed)
@@ -299,7 +314,10 @@ void file_write_h5ad(const char *path, const file_spec *spec)
     H5Gclose(group);
     group = new_group(file, "var");
     write_text(group, "_index", "_index");
-    write_names(group, "_index", "GENE", "", spec->n_genes, false);
+    if (spec->gene_names)
+        write_given_names(group, "_index", spec->gene_names, spec->n_genes);
+    else
+        write_names(group, "_index", "GENE", "", spec->n_genes, false);
     H5Gclose(group);
     if (spec->layout == FILE_DENSE) {
         write_dense(file, spec);

@@ -20,19 +20,20 @@ typedef struct {
     hsize_t chunk;                              /* values of a chunk; 0: contiguous */
     int gzip;                                   /* level; 0: not packed */
     bool shuffle, fletcher;
-    bool szip;          /* numbers in chunks; needs H5Zfilter_avail(H5Z_FILTER_SZIP) */
-    bool unsorted;      /* columns of a row in falling order */
-    bool repeated;      /* some columns twice in a row (not dense) */
-    double ceiling;     /* of the values, for small types; 0: none */
-    hsize_t user_block; /* bytes before the file proper: 0, 512, 1024, ... */
-    bool fixed_ids;     /* cell names of fixed length */
-    int empty_every;    /* each so many rows, one without values; 0: none */
+    bool szip;                     /* numbers in chunks; needs H5Zfilter_avail(H5Z_FILTER_SZIP) */
+    bool unsorted;                 /* columns of a row in falling order */
+    bool repeated;                 /* some columns twice in a row (not dense) */
+    double ceiling;                /* of the values, for small types; 0: none */
+    hsize_t user_block;            /* bytes before the file proper: 0, 512, 1024, ... */
+    bool fixed_ids;                /* cell names of fixed length */
+    int empty_every;               /* each so many rows, one without values; 0: none */
+    const char *const *gene_names; /* [n_genes], of an .h5ad; NULL: "GENE<i>" */
 } file_spec;
 
 /* Row `row` of such a file, the same however it is stored: at most `most` + 1 entries; how many. */
 int file_row(const file_spec *spec, int64_t row, int32_t *genes, double *values);
 
-/* An .h5ad with obs/_index "cell-<row>" and var/_index "GENE<i>". */
+/* An .h5ad with obs/_index "cell-<row>" and var/_index of gene_names. */
 void file_write_h5ad(const char *path, const file_spec *spec);
 
 /* A 10x .h5 of version 3: int32 values, int64 indices, barcodes, features. */
