@@ -120,13 +120,20 @@ static emc_status check_model(emc_session *s)
     return EMC_OK;
 }
 
+void emc_session_prefix(const emc_session *session, const int32_t **ids, int *n)
+{
+    emc_prompter_prefix(session->prompter, ids, n);
+    if (session->options->no_prefix_caching || *n >= session->max_prompt)
+        *n = 0;
+}
+
 static emc_status set_prefix(emc_session *s)
 {
     const int32_t *ids;
     int n;
 
-    emc_prompter_prefix(s->prompter, &ids, &n);
-    if (s->options->no_prefix_caching || n == 0 || n >= s->max_prompt)
+    emc_session_prefix(s, &ids, &n);
+    if (n == 0)
         return EMC_OK;
     const double begin_at = emc_seconds();
     EMC_TRY(emc_engine_set_prefix(s->engine, ids, n));
@@ -135,23 +142,34 @@ static emc_status set_prefix(emc_session *s)
     return EMC_OK;
 }
 
+void emc_session_engine_options(const emc_session *session, emc_engine_options *out)
+{
+    *out = (emc_engine_options){
+        .max_num_batched_tokens = session->options->max_num_batched_tokens,
+        .max_answer_tokens = session->answer == EMC_ANSWER_GENERATE ? session->max_tokens : 0,
+        .n_ids = emc_tokenizer_n_tokens(session->tokenizer),
+        .gpu_memory_utilization = session->options->gpu_memory_utilization,
+    };
+}
+
+bool emc_session_has_choices(const emc_session *session)
+{
+    return session->answer != EMC_ANSWER_GENERATE;
+}
+
 static emc_status open_engine(emc_session *s)
 {
     const int32_t *ids, *begin;
     int n;
-    const emc_engine_options wanted = {
-        .max_num_batched_tokens = s->options->max_num_batched_tokens,
-        .max_answer_tokens = s->answer == EMC_ANSWER_GENERATE ? s->max_tokens : 0,
-        .n_ids = emc_tokenizer_n_tokens(s->tokenizer),
-        .gpu_memory_utilization = s->options->gpu_memory_utilization,
-    };
+    emc_engine_options wanted;
     emc_memory_plan plan;
 
+    emc_session_engine_options(s, &wanted);
     EMC_TRY(emc_engine_open(&s->engine, s->model, &wanted));
     emc_engine_get_memory_plan(s->engine, &plan);
     if (s->options->on_engine)
         s->options->on_engine(s->options->context, emc_model_get_info(s->model), &plan);
-    if (s->answer == EMC_ANSWER_FULL) {
+    if (emc_session_has_choices(s)) {
         emc_prompter_choices(s->prompter, &ids, &begin, &n);
         EMC_TRY(emc_engine_set_choices(s->engine, ids, begin, n));
     }
@@ -168,6 +186,16 @@ emc_status emc_session_open_model(emc_session *session, const char *chosen)
     EMC_TRY(emc_model_open(&session->model, &wanted));
     EMC_TRY(check_model(session));
     return open_engine(session);
+}
+
+emc_status emc_session_open_shape(emc_session *session)
+{
+    emc_model_options wanted = session->options->model;
+
+    wanted.without_weights = true;
+    wanted.choices_path = NULL;
+    EMC_TRY(emc_model_open(&session->model, &wanted));
+    return check_model(session);
 }
 
 void emc_session_close_model(emc_session *session)

@@ -40,6 +40,17 @@ emc_status emc_session_open(emc_session *session);
 /* chosen: what a run's plan has of emc_model_chosen; NULL: a new run. */
 emc_status emc_session_open_model(emc_session *session, const char *chosen);
 void emc_session_close_model(emc_session *session);
+
+/* The same without weights and engine, for estimates; nothing is written. */
+emc_status emc_session_open_shape(emc_session *session);
+
+/* What the engine is told: its options; the prefix, none where *n is 0. Borrowed; with the model
+ * open. */
+void emc_session_engine_options(const emc_session *session, emc_engine_options *out);
+void emc_session_prefix(const emc_session *session, const int32_t **ids, int *n);
+
+/* A full list of labels is what the engine chooses among. */
+bool emc_session_has_choices(const emc_session *session);
 void emc_session_close(emc_session *session);
 
 /* Pins and notes that are known without the model; with it. */
