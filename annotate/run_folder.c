@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -163,44 +164,65 @@ static bool has_no_place(const char *output)
            (stat(output, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode));
 }
 
+static emc_status no_temporary(const char *dir)
+{
+    return emc_fail(EMC_ERR_CREATE,
+                    "%s: no temporary folder for the run: %s; name one with "
+                    "--run-dir",
+                    dir, strerror(errno));
+}
+
 static emc_status make_temporary(emc_run_folder *f, const char *dir)
 {
     EMC_TRY(emc_path_join(&f->path, dir ? dir : "/tmp", TEMPORARY));
     if (!mkdtemp(f->path))
-        return emc_fail(EMC_ERR_CREATE,
-                        "%s: no temporary folder for the run: %s; name one with "
-                        "--run-dir",
-                        dir ? dir : "/tmp", strerror(errno));
-    f->temporary = f->made = true;
+        return no_temporary(dir ? dir : "/tmp");
+    f->made = true;
     return EMC_OK;
 }
 
 static emc_status name_folder(emc_run_folder *f, const emc_run_folder_options *options)
 {
+    f->temporary = !options->run_dir && has_no_place(options->beside);
+    if (f->temporary)
+        return EMC_OK;
     if (options->run_dir)
         return emc_copy_string(&f->path, options->run_dir);
-    if (has_no_place(options->beside))
-        return make_temporary(f, options->temporary_dir);
     EMC_TRY(emc_alloc(&f->path, strlen(options->beside) + sizeof(ENDING), 1, "a path"));
     strcpy(f->path, options->beside);
     strcat(f->path, ENDING);
     return EMC_OK;
 }
 
+static emc_status cannot_make(const emc_run_folder *f, int error)
+{
+    if (error == ENOENT)
+        return emc_fail(EMC_ERR_CREATE, "%s: no such folder; make it first", f->path);
+    return emc_fail(EMC_ERR_CREATE, "%s: the run's folder: %s; name a writable one with --run-dir",
+                    f->path, strerror(error));
+}
+
 static emc_status make_folder(emc_run_folder *f)
 {
     f->made = mkdir(f->path, 0777) == 0;
-    if (f->made || errno == EEXIST)
-        return EMC_OK;
-    if (errno == ENOENT)
-        return emc_fail(EMC_ERR_CREATE, "%s: no such folder; make it first", f->path);
-    return emc_fail(EMC_ERR_CREATE, "%s: the run's folder: %s; name a writable one with --run-dir",
-                    f->path, strerror(errno));
+    return f->made || errno == EEXIST ? EMC_OK : cannot_make(f, errno);
 }
 
-static emc_status use_folder(emc_run_folder *f, const emc_run_folder_options *options)
+/* Whether make_folder could. */
+static emc_status check_makeable(const emc_run_folder *f)
 {
-    EMC_TRY(make_folder(f));
+    char *above;
+    int error;
+
+    EMC_TRY(emc_copy_string(&above, f->path));
+    error = access(dirname(above), W_OK | X_OK) == 0 ? 0 : errno;
+    free(above);
+    return error == 0 ? EMC_OK : cannot_make(f, error);
+}
+
+/* May it be used as the options say? */
+static emc_status check_folder(emc_run_folder *f, const emc_run_folder_options *options)
+{
     if (!emc_is_directory(f->path))
         return emc_fail(EMC_ERR_CREATE, "%s: a file, wanted a folder for the run (--run-dir)",
                         f->path);
@@ -208,16 +230,23 @@ static emc_status use_folder(emc_run_folder *f, const emc_run_folder_options *op
     if (f->begun ? !is_run_file(f->path) : !holds_only_ours(f->path))
         return emc_fail(EMC_ERR_CREATE, "%s: holds other things than a run; name another --run-dir",
                         f->path);
-    if (f->begun && options->force) {
-        EMC_TRY(check_idle(f->path));
-        EMC_TRY(empty_folder(f->path));
-        f->begun = false;
-    }
+    if (f->begun && options->force)
+        return check_idle(f->path);
     if (f->begun && !options->resume)
         return emc_fail(EMC_ERR_CREATE,
                         "%s: a run is there: --resume goes on with it, --force begins anew",
                         f->path);
     return EMC_OK;
+}
+
+static emc_status use_folder(emc_run_folder *f, const emc_run_folder_options *options)
+{
+    EMC_TRY(make_folder(f));
+    EMC_TRY(check_folder(f, options));
+    if (!f->begun || !options->force)
+        return EMC_OK;
+    f->begun = false;
+    return empty_folder(f->path);
 }
 
 emc_status emc_run_folder_open(emc_run_folder *out, const emc_run_folder_options *options)
@@ -226,8 +255,32 @@ emc_status emc_run_folder_open(emc_run_folder *out, const emc_run_folder_options
 
     *out = (emc_run_folder){0};
     status = name_folder(out, options);
-    if (status == EMC_OK && !out->temporary)
-        status = use_folder(out, options);
+    if (status == EMC_OK)
+        status =
+            out->temporary ? make_temporary(out, options->temporary_dir) : use_folder(out, options);
+    if (status != EMC_OK)
+        emc_run_folder_close(out);
+    return status;
+}
+
+static emc_status look_at_folder(emc_run_folder *f, const emc_run_folder_options *options)
+{
+    const char *temporary = options->temporary_dir ? options->temporary_dir : "/tmp";
+    struct stat st;
+
+    EMC_TRY(name_folder(f, options));
+    if (f->temporary)
+        return access(temporary, W_OK | X_OK) == 0 ? EMC_OK : no_temporary(temporary);
+    EMC_TRY(stat(f->path, &st) == 0 ? check_folder(f, options) : check_makeable(f));
+    f->begun = f->begun && !options->force;
+    return EMC_OK;
+}
+
+emc_status emc_run_folder_look(emc_run_folder *out, const emc_run_folder_options *options)
+{
+    *out = (emc_run_folder){0};
+    const emc_status status = look_at_folder(out, options);
+
     if (status != EMC_OK)
         emc_run_folder_close(out);
     return status;

@@ -28,6 +28,10 @@ typedef struct {
  */
 emc_status emc_run_folder_open(emc_run_folder *out, const emc_run_folder_options *options);
 
+/* The same checks, and nothing is made or removed. out->path is NULL where a temporary folder would
+ * be made. */
+emc_status emc_run_folder_look(emc_run_folder *out, const emc_run_folder_options *options);
+
 /* Frees the struct; removes the folder when this open made it and nothing is in it. */
 void emc_run_folder_close(emc_run_folder *folder);
 

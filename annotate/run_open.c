@@ -52,18 +52,17 @@ static emc_status make_plan(emc_run *r, emc_plan *plan)
     return emc_session_pin(&r->session, plan);
 }
 
-static emc_status open_folder(emc_run *r)
+static emc_run_folder_options folder_options(const emc_run *r)
 {
     const bool in_place = r->results.h5ad == EMC_H5AD_IN_PLACE;
-    const emc_run_folder_options wanted = {
+
+    return (emc_run_folder_options){
         .run_dir = r->options->run_dir,
         .beside = in_place ? r->options->input_path : r->results.output_path,
         .temporary_dir = r->options->temporary_dir,
         .resume = r->options->resume,
         .force = r->options->force,
     };
-
-    return emc_run_folder_open(&r->folder, &wanted);
 }
 
 /* The plan of the folder, if what this process would do is the same. */
@@ -224,7 +223,8 @@ static emc_status describe_input(emc_run *r)
     return emc_copy_string(&s->output_path, r->results.output_path);
 }
 
-emc_status run_open(emc_run *r)
+/* All that comes before the folder. */
+static emc_status open_session(emc_run *r)
 {
     r->session.options = r->options;
     r->results = r->options->results;
@@ -236,12 +236,34 @@ emc_status run_open(emc_run *r)
     EMC_TRY(emc_session_open(&r->session));
     EMC_TRY(describe_input(r));
     EMC_TRY(make_plan(r, &r->plan));
-    EMC_TRY(emc_merge_check(&r->plan, &r->results, r->options->input_path));
-    EMC_TRY(open_folder(r));
+    return emc_merge_check(&r->plan, &r->results, r->options->input_path);
+}
+
+static emc_status adopt_begun(emc_run *r)
+{
+    emc_plan now = r->plan;
+
+    r->plan = (emc_plan){0};
+    return adopt_plan(r, &now);
+}
+
+emc_status run_open(emc_run *r)
+{
+    EMC_TRY(open_session(r));
+    const emc_run_folder_options wanted = folder_options(r);
+
+    EMC_TRY(emc_run_folder_open(&r->folder, &wanted));
     if (!r->folder.begun)
         return EMC_OK;
-    emc_plan now = r->plan;
-    r->plan = (emc_plan){0};
-    EMC_TRY(adopt_plan(r, &now));
+    EMC_TRY(adopt_begun(r));
     return join(r);
+}
+
+emc_status run_look(emc_run *r)
+{
+    EMC_TRY(open_session(r));
+    const emc_run_folder_options wanted = folder_options(r);
+
+    EMC_TRY(emc_run_folder_look(&r->folder, &wanted));
+    return r->folder.begun ? adopt_begun(r) : EMC_OK;
 }

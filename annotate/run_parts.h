@@ -38,6 +38,10 @@ emc_status run_check_cancel(const emc_run *run);
  * there is work left. */
 emc_status run_open(emc_run *run);
 
+/* The same checks for a run that is not to be: the folder is looked at, and nothing is written.
+ * When it has a run that would be joined, run->plan is that one's. */
+emc_status run_look(emc_run *run);
+
 /* The model, when it is not open; a run that nobody has begun is begun. */
 emc_status run_need_model(emc_run *run);
 
