@@ -1,5 +1,7 @@
 emt_add_test(NAME test_runtime_pages SOURCES test_runtime_pages.c LINKS emc_runtime emc_loader emc_kernels)
 emt_add_test(NAME test_runtime_choices SOURCES test_runtime_choices.c LINKS emc_runtime emc_loader emc_kernels)
+emt_add_test(NAME test_search SOURCES test_search.c search_case.c ref/ref_search.c
+  LINKS emc_runtime m)
 foreach(subject model golden answers bits engine flight plan)
   emt_add_test(NAME test_runtime_${subject} SOURCES test_runtime_${subject}.c runtime_case.c
     LINKS emc_runtime emc_loader emc_kernels)
