@@ -193,9 +193,12 @@ static emc_status estimate(scan *s)
     emc_engine_wanted wanted = {.n_prefix = s->n_prefix};
     emc_dry_run *dry = s->dry;
     const int32_t *ids, *begin;
+    emc_answer_cost all;
     int n;
 
     emc_prompter_choices(session->prompter, &ids, &begin, &n);
+    EMC_TRY(emc_estimate_answer(&all, EMC_ASK_CHOICES, ids, begin, n, 0));
+    dry->n_inner = (int)all.n_rows;
     EMC_TRY(emc_estimate_answer(&dry->answer_cost, ask_of(dry->answer), ids, begin, n,
                                 dry->max_tokens));
     emc_session_engine_options(session, &wanted.options);

@@ -33,10 +33,11 @@ typedef struct {
 
     char *profile_name;
     emc_answer_mode answer;
-    int max_tokens;    /* generate */
-    int n_labels;      /* */
+    int max_tokens; /* generate */
+    int n_labels;
     int n_choice_ids;  /* tokens of all labels, the ending of each included */
     int longest_label; /* tokens, the ending included */
+    int n_inner;       /* beginnings that labels share or have, each counted once */
     int n_fixed;       /* tokens of a prompt without genes */
     int max_prompt;    /* tokens; a longer one would not be asked */
 

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/dry_run.h"
 #include "cli/input.h"
 #include "cli/log.h"
 #include "cli/output.h"
@@ -18,7 +19,7 @@ typedef struct {
     cli_input_arguments input;
     cli_output_arguments output;
     const char *model, *answer, *dtype, *log_format, *device;
-    bool quiet;
+    bool quiet, dry_run;
 } arguments;
 
 static void on_progress(void *context, const emc_progress *progress)
@@ -67,6 +68,9 @@ static bool parse(arguments *a, int argc, char **argv, cli_config **config, int 
         {CLI_COUNT, 0, "max-tokens", "N", &run->max_tokens, "generate: at most N tokens"},
         CLI_OUTPUT_OPTIONS(a->output),
         {CLI_HEADING, 0, "Run", NULL, NULL, NULL},
+        {CLI_FLAG, 0, "dry-run", NULL, &a->dry_run,
+         "read every cell and say what a run would do and take: tokens, steps,\n"
+         "memory, time; no weight is read, nothing is written"},
         {CLI_STRING, 0, "run-dir", "DIR", &run->run_dir,
          "where finished shards are kept (default: the output's name and .run;\n"
          "with -o - a folder in $TMPDIR that is removed at the end)"},
@@ -92,7 +96,8 @@ static bool parse(arguments *a, int argc, char **argv, cli_config **config, int 
         {CLI_FLAG, 0, "no-enable-prefix-caching", NULL, &run->no_prefix_caching,
          "compute the common prefix again for every cell"},
         {CLI_HEADING, 0, "Messages", NULL, NULL, NULL},
-        {CLI_STRING, 0, "log-format", "text|json", &a->log_format, "of what goes to stderr"},
+        {CLI_STRING, 0, "log-format", "text|json", &a->log_format,
+         "of what goes to stderr, and of --dry-run's report"},
         {CLI_FLAG, 'q', "quiet", NULL, &a->quiet, "errors only"},
     };
     const cli_spec spec = {
@@ -315,7 +320,7 @@ int cli_annotate(int argc, char **argv)
         goto done;
     }
     status = cli_model_dir(&model_dir, a.model);
-    if (status == EMC_OK)
+    if (status == EMC_OK && !a.dry_run)
         status = cli_choices_path(&choices_path, a.device);
     if (status == EMC_OK) {
         a.run.model.model_dir = model_dir;
@@ -328,6 +333,10 @@ int cli_annotate(int argc, char **argv)
         a.run.version = EMCELL_VERSION;
         a.run.temporary_dir = getenv("TMPDIR");
         ask_slurm(&a.run.ledger);
+        if (a.dry_run) {
+            exit_code = cli_dry_run(&a.run, &log);
+            goto done;
+        }
         status = emc_annotate(&summary, &a.run);
     }
     if (status != EMC_OK) {
