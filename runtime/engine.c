@@ -2,6 +2,7 @@
  * and flight.c. What it may take: plan.c. */
 #include "runtime/engine.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -119,7 +120,7 @@ static emc_status grow_rope(emc_engine *engine, int n_positions)
 
 emc_status emc_engine_make_room(emc_engine *engine, int n_pages, int n_positions)
 {
-    EMC_TRY(grow_cache(engine, (int64_t)n_pages + engine->n_prefix_pages));
+    EMC_TRY(grow_cache(engine, (int64_t)n_pages + engine->n_prefix_pages + engine->n_reserve));
     return grow_rope(engine, n_positions);
 }
 
@@ -263,8 +264,10 @@ void emc_engine_close(emc_engine *engine)
     for (int i = 0; engine->sequences && i < engine->max_sequences; i++) {
         free(engine->sequences[i].ids);
         free(engine->sequences[i].pages);
-        free(engine->sequences[i].edges);
+        emc_search_close(engine->sequences[i].search);
+        free(engine->sequences[i].places);
         free(engine->sequences[i].log_probs);
+        free(engine->sequences[i].scores);
     }
     free(engine->sequences);
     free(engine->order);
@@ -277,8 +280,9 @@ void emc_engine_close(emc_engine *engine)
     emc_trace_close(engine->trace);
     free(engine->prefix);
     free(engine->prefix_pages);
+    emc_search_rules_close(engine->rules);
     emc_choices_close(engine->choices);
-    free(engine->joint);
+    free(engine->reserve);
     engine->dev->ops->release(engine->dev, engine->rope_table);
     emc_graph_close(engine->graph);
     emc_cache_close(engine->cache);
@@ -348,28 +352,82 @@ emc_status emc_engine_set_prefix(emc_engine *engine, const int32_t *ids, int n)
     return EMC_OK;
 }
 
+/* A reserve of n pages in place of the old one, which stays as it was after an error. */
+static emc_status renew_reserve(emc_engine *engine, int n)
+{
+    emc_pages *pages = engine->cache->pages;
+    const int more = n - engine->n_reserve;
+    int32_t *reserve = NULL;
+
+    assert(!engine->reserve_holder);
+    if (more == 0)
+        return EMC_OK;
+    if (more < 0) {
+        EMC_TRY(emc_pages_release(pages, engine->reserve + n, -more));
+        engine->n_reserve = n;
+        return EMC_OK;
+    }
+    EMC_TRY(emc_alloc(&reserve, (size_t)n, sizeof *reserve, "pages"));
+    const emc_status status = emc_pages_take(pages, reserve + engine->n_reserve, more);
+    if (status != EMC_OK) {
+        free(reserve);
+        return status;
+    }
+    if (engine->n_reserve > 0)
+        memcpy(reserve, engine->reserve, (size_t)engine->n_reserve * sizeof *reserve);
+    free(engine->reserve);
+    engine->reserve = reserve;
+    engine->n_reserve = n;
+    return EMC_OK;
+}
+
+/* All that may fail for choices that are to be set. */
+static emc_status prepare_choices(emc_engine *engine, const emc_choices *choices,
+                                  emc_search_rules **rules)
+{
+    const int n_reserve = emc_engine_reserve_for(choices);
+
+    EMC_TRY(emc_search_rules_open(rules, choices, &(emc_scoring){0}));
+    /* Beside the reserve there is as much room as without. */
+    EMC_TRY(
+        grow_cache(engine, (int64_t)engine->options.n_pages + engine->n_prefix_pages + n_reserve));
+    EMC_TRY(renew_steps(engine, emc_pages_count(engine->cache->pages), choices));
+    return renew_reserve(engine, n_reserve);
+}
+
 emc_status emc_engine_set_choices(emc_engine *engine, const int32_t *ids, const int32_t *begin,
                                   int n_choices)
 {
     emc_choices *choices = NULL;
-    double *joint = NULL;
+    emc_search_rules *rules = NULL;
     emc_status status;
 
     EMC_TRY(check_idle(engine, "choices"));
     EMC_TRY(
         emc_choices_open(&choices, ids, begin, n_choices, engine->model->info.vocab, EMC_MAX_PATH));
-    status = emc_alloc(&joint, (size_t)choices->n_nodes, sizeof *joint, "choices");
-    if (status == EMC_OK)
-        status = renew_steps(engine, emc_pages_count(engine->cache->pages), choices);
+    status = prepare_choices(engine, choices, &rules);
     if (status != EMC_OK) {
-        free(joint);
+        emc_search_rules_close(rules);
         emc_choices_close(choices);
         return status;
     }
+    emc_search_rules_close(engine->rules);
     emc_choices_close(engine->choices);
-    free(engine->joint);
     engine->choices = choices;
-    engine->joint = joint;
+    engine->rules = rules;
+    return EMC_OK;
+}
+
+emc_status emc_engine_set_scoring(emc_engine *engine, const emc_scoring *scoring)
+{
+    emc_search_rules *rules;
+
+    EMC_TRY(check_idle(engine, "scoring"));
+    if (!engine->choices)
+        return emc_fail(EMC_ERR_ARG, "scoring: no choices are set");
+    EMC_TRY(emc_search_rules_open(&rules, engine->choices, scoring));
+    emc_search_rules_close(engine->rules);
+    engine->rules = rules;
     return EMC_OK;
 }
 

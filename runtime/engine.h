@@ -3,6 +3,7 @@
 
 #include "runtime/choices.h"
 #include "runtime/graph.h"
+#include "runtime/search.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -23,8 +24,12 @@ typedef enum {
 
 /*
  * One request. Its rows go through the model in a fixed order: the prompt after the prefix, then
- * the inner nodes of the choices, or one generated token after the other. What was queued runs
- * ahead of what was read by the steps in flight.
+ * the nodes of the choices as its search asks for them, or one generated token after the other.
+ * What was queued runs ahead of what was read by the steps in flight.
+ *
+ * A search asks in rounds. The first is known before the prompt is computed and rides with it; each
+ * later one is asked for when every node of the one before was read. It depends on the numbers of
+ * this sequence alone, so how its rows were spread over steps shows nowhere.
  */
 typedef struct {
     emc_sequence_state state;
@@ -40,18 +45,29 @@ typedef struct {
     bool ended;
     bool finite;      /* no NaN or infinity came from the model */
     int own_queued;   /* own rows: prompt, then generated */
-    int nodes_queued; /* inner nodes */
+    int nodes_queued; /* inner nodes of the search */
     int own_read;     /* of those, in steps that were read */
     int nodes_read;
-    int32_t *pages; /* own ones, then those for paths */
+    int32_t *pages; /* of own rows, and behind these of nodes in the order of their rows */
     size_t pages_capacity;
-    int n_own_pages;
-    int n_path_pages;
-    double *edges; /* EMC_ASK_CHOICES, as emc_choices_joint */
-    size_t edges_capacity;
-    double *log_probs;
+    int n_pages_first; /* that it gets when it begins to run */
+    int n_pages;       /* that it holds */
+
+    emc_search *search;   /* all but EMC_ASK_GENERATE */
+    const int32_t *round; /* inner nodes of this round, borrowed from the search */
+    int round_begin;      /* nodes of the rounds before */
+    int round_end;
+    int32_t *places; /* [n_inner] by emc_choice_node.inner: how many nodes came before it */
+    size_t places_capacity;
+    emc_found found;
+    double *log_probs; /* [n_choices] */
     size_t log_probs_capacity;
+    double *scores; /* [n_choices] */
+    size_t scores_capacity;
 } emc_sequence;
+
+/* Nodes for whose K and V a sequence holds room when it begins to run: most searches end sooner. */
+#define EMC_FIRST_NODES 16
 
 /* Whose reader it is, and of which node (0: the prompt's last row, or a generated one). */
 typedef struct {
@@ -74,7 +90,7 @@ typedef struct {
     int n_shares;
     int prefix_place;    /* of the prefix's pages in the page table, or -1 */
     bool full;           /* rows that were ready had to stay out, for want of rows or readers */
-    bool short_of_pages; /* the next sequence did not find its pages */
+    bool short_of_pages; /* a sequence did not find its pages */
 } emc_flight;
 
 struct emc_engine {
@@ -99,8 +115,14 @@ struct emc_engine {
     int32_t *prefix_pages;
     int n_prefix_pages;
 
-    emc_choices *choices; /* or NULL */
-    double *joint;        /* [n_nodes], scratch */
+    emc_choices *choices;    /* or NULL */
+    emc_search_rules *rules; /* of the choices */
+    /* Pages for one search that finds no other ones, enough for all its nodes: its holder can
+     * always go on, and so give back what others wait for. */
+    int32_t *reserve;
+    int n_reserve;
+    emc_sequence *reserve_holder; /* or NULL */
+    int n_reserve_held;
 
     int max_sequences;
     emc_sequence *sequences; /* [max_sequences] */
@@ -115,32 +137,39 @@ struct emc_engine {
     int plan_positions;   /* rotary rows that it counts with */
 };
 
-/* Room for a prompt: pages beside the prefix's, and positions. Takes memory where it must. */
+/* Room for a prompt: pages beside the prefix's and the reserve, and positions. Takes memory where
+ * it must. */
 emc_status emc_engine_make_room(emc_engine *engine, int n_pages, int n_positions);
 
 /* EMC_ERR_ARG: an id outside the vocabulary; the message begins with `what`. */
 emc_status emc_engine_check_ids(const emc_engine *engine, const char *what, const int32_t *ids,
                                 int n);
 
-/* Own pages and path pages that a sequence will need in all. */
-void emc_sequence_count_pages(emc_sequence *sequence, const emc_choices *choices);
+/* Pages set aside for searches that need more than they began with. */
+int emc_engine_reserve_for(const emc_choices *choices);
+
+/* Begins, or begins anew, with the first row. EMC_ERR_NOMEM, never when it begins anew. */
+emc_status emc_sequence_begin(const emc_engine *engine, emc_sequence *sequence);
+
+/* Asks its search for the next round; false when the search is over. */
+bool emc_sequence_next_round(const emc_engine *engine, emc_sequence *sequence);
 
 /* Gives back what a running sequence holds. */
 void emc_engine_release_pages(emc_engine *engine, emc_sequence *sequence);
 
 /* Rows of a sequence that are to come and do not wait for a result. */
-int emc_sequence_rows_ready(const emc_engine *engine, const emc_sequence *sequence);
+int emc_sequence_rows_ready(const emc_sequence *sequence);
 
 /* Fills the next step, engine->filling, with what is ready, as far as it fits. Sequences may get
- * their pages; nothing else of them changes. */
+ * pages; nothing else of them changes. */
 void emc_engine_fill(emc_engine *engine);
 
 /*
  * Queues the next step if there is one and it should go now. While others are in flight it goes
  * only if no better one can come, for a step that is not full costs as much as one that is:
- * when ready rows had to stay out of it, or when pages are what the next sequence waits for and no
- * token that is still to be read could end a sequence and so give pages back. (Else what the
- * caller submits until the device is idle, or such a token, goes with it.)
+ * when ready rows had to stay out of it, or when pages are what a sequence waits for and no result
+ * that is still to be read could end another and so give pages back. (Else what the caller submits
+ * until the device is idle, or what such a result brings, goes with it.)
  */
 emc_status emc_engine_launch(emc_engine *engine, bool *launched);
 

@@ -3,7 +3,8 @@
  *
  * Queued and read are two things, so that the device finds its next step when it has ended one:
  * while a step runs, the host fills and queues the next from rows that do not wait for its results,
- * those of prompts and of nodes. A token that was generated must be read before its row can go on.
+ * those of prompts and of nodes that are asked for. A token that was generated must be read before
+ * its row can go on, a round of nodes before the next.
  * Everything a step reads and writes on the device is in one queue, so the next may use the memory
  * of the one before, its pages as well.
  */
@@ -47,12 +48,14 @@ static emc_status queue_step(emc_engine *engine, float *d_all_logits)
     return EMC_OK;
 }
 
-/* Every row that the sequence will ever have is queued. */
+/* Every row that the sequence can ever have is queued. What a search will ask for is not known
+ * before its results are read, but no search asks for more than there is. */
 static bool all_queued(const emc_engine *engine, const emc_sequence *sequence)
 {
     if (sequence->ask == EMC_ASK_GENERATE)
         return sequence->own_queued == sequence->n_own + sequence->max_tokens - 1;
-    return emc_sequence_rows_ready(engine, sequence) == 0;
+    return emc_sequence_rows_ready(sequence) == 0 &&
+           sequence->round_end == engine->choices->n_inner;
 }
 
 static void count_queued(emc_engine *engine)
@@ -69,12 +72,13 @@ static void count_queued(emc_engine *engine)
     }
 }
 
-/* A token that is to be read may end its sequence, whose pages are then free. */
-static bool awaits_a_token(const emc_engine *engine)
+/* A token or a round that is to be read may end its sequence, whose pages are then free, or go on
+ * with it. */
+static bool awaits_a_result(const emc_engine *engine)
 {
     for (int i = 0; i < engine->n_order; i++)
         if (engine->order[i]->state == EMC_SEQUENCE_RUNNING &&
-            emc_sequence_rows_ready(engine, engine->order[i]) == 0)
+            emc_sequence_rows_ready(engine->order[i]) == 0)
             return true;
     return false;
 }
@@ -100,7 +104,7 @@ emc_status emc_engine_launch(emc_engine *engine, bool *launched)
     if (engine->filling->step->n_rows == 0)
         return EMC_OK;
     if (engine->n_flights > 0 && !engine->filling->full &&
-        (!engine->filling->short_of_pages || awaits_a_token(engine)))
+        (!engine->filling->short_of_pages || awaits_a_result(engine)))
         return EMC_OK;
     status = queue_step(engine, NULL);
     if (status != EMC_OK)
@@ -112,25 +116,12 @@ emc_status emc_engine_launch(emc_engine *engine, bool *launched)
 
 /* --- Read ------------------------------------------------------------------------------------- */
 
-static void take_choice_logits(emc_engine *engine, const emc_flight *flight, int r)
-{
-    const emc_step_arrays *host = &flight->step->host;
-    emc_sequence *sequence = flight->readers[r].sequence;
-    const emc_choice_node *node = &engine->choices->nodes[flight->readers[r].node];
-    const float *logits = host->wanted_logits + host->wanted_begin[r];
-
-    for (int i = 0; i < node->n_children; i++) {
-        sequence->finite = sequence->finite && isfinite(logits[i]);
-        sequence->edges[node->first_child + i] = (double)logits[i] - (double)host->log_sums[r];
-    }
-}
-
-static void take_token(emc_engine *engine, emc_sequence *sequence, int32_t token)
+static void take_token(emc_engine *engine, emc_sequence *sequence, int32_t token, float log_sum)
 {
     const emc_model_info *info = &engine->model->info;
 
     /* Where every logit is NaN none is the best. */
-    sequence->finite = sequence->finite && token >= 0 && token < engine->options.n_ids;
+    sequence->finite = isfinite(log_sum) && token >= 0 && token < engine->options.n_ids;
     if (!sequence->finite)
         return;
     for (int i = 0; i < info->n_eos; i++)
@@ -139,21 +130,34 @@ static void take_token(emc_engine *engine, emc_sequence *sequence, int32_t token
         sequence->ids[sequence->n_prompt + sequence->n_generated++] = token;
 }
 
-static bool is_finished(const emc_engine *engine, const emc_sequence *sequence)
+/* Whether more is to be computed or read of it; its search says what, once a round is read. */
+static bool goes_on(const emc_engine *engine, emc_sequence *sequence)
 {
     if (sequence->ask == EMC_ASK_GENERATE)
-        return sequence->ended || !sequence->finite ||
-               sequence->n_generated == sequence->max_tokens;
-    return sequence->own_read == sequence->n_own &&
-           sequence->nodes_read == engine->choices->n_inner;
+        return !sequence->ended && sequence->finite && sequence->n_generated < sequence->max_tokens;
+    return sequence->own_read < sequence->n_own || sequence->nodes_read < sequence->round_end ||
+           emc_sequence_next_round(engine, sequence);
+}
+
+static void take_found(const emc_engine *engine, emc_sequence *sequence)
+{
+    sequence->finite = emc_search_is_finite(sequence->search);
+    if (sequence->finite) {
+        emc_search_result(sequence->search, &sequence->found, sequence->log_probs,
+                          sequence->scores);
+        return;
+    }
+    sequence->found = (emc_found){0};
+    for (int c = 0; c < engine->choices->n_choices; c++)
+        sequence->log_probs[c] = sequence->scores[c] = NAN;
 }
 
 static void finish(emc_engine *engine, emc_sequence *sequence)
 {
     const int place = (engine->first_finished + engine->n_finished++) % engine->max_sequences;
 
-    if (sequence->ask == EMC_ASK_CHOICES)
-        emc_choices_joint(engine->choices, sequence->log_probs, sequence->edges, engine->joint);
+    if (sequence->ask != EMC_ASK_GENERATE)
+        take_found(engine, sequence);
     if (sequence->state == EMC_SEQUENCE_RUNNING)
         emc_engine_release_pages(engine, sequence);
     sequence->state = EMC_SEQUENCE_DONE;
@@ -163,26 +167,28 @@ static void finish(emc_engine *engine, emc_sequence *sequence)
 /* Takes a step's results to their sequences. */
 static void take_results(emc_engine *engine, const emc_flight *flight)
 {
+    const emc_step_arrays *host = &flight->step->host;
     int kept = 0;
 
     for (int i = 0; i < flight->n_shares; i++) {
         flight->shares[i].sequence->own_read += flight->shares[i].n_own;
         flight->shares[i].sequence->nodes_read += flight->shares[i].n_nodes;
+        engine->stats.n_choice_rows += flight->shares[i].n_nodes;
     }
     for (int r = 0; r < flight->step->n_readers; r++) {
-        emc_sequence *sequence = flight->readers[r].sequence;
+        const emc_reader *reader = &flight->readers[r];
 
-        sequence->finite = sequence->finite && isfinite(flight->step->host.log_sums[r]);
-        if (sequence->ask == EMC_ASK_CHOICES)
-            take_choice_logits(engine, flight, r);
+        if (reader->sequence->ask == EMC_ASK_GENERATE)
+            take_token(engine, reader->sequence, host->best[r], host->log_sums[r]);
         else
-            take_token(engine, sequence, flight->step->host.best[r]);
+            emc_search_take(reader->sequence->search, reader->node,
+                            host->wanted_logits + host->wanted_begin[r], host->log_sums[r]);
     }
     for (int i = 0; i < engine->n_order; i++) {
-        if (is_finished(engine, engine->order[i]))
-            finish(engine, engine->order[i]);
-        else
+        if (goes_on(engine, engine->order[i]))
             engine->order[kept++] = engine->order[i];
+        else
+            finish(engine, engine->order[i]);
     }
     engine->n_order = kept;
 }
@@ -231,15 +237,14 @@ void emc_engine_start_over(emc_engine *engine)
     engine->n_flights = 0;
     for (int i = 0; i < engine->n_order; i++) {
         emc_sequence *sequence = engine->order[i];
+        emc_status status;
 
         if (sequence->state == EMC_SEQUENCE_RUNNING)
             emc_engine_release_pages(engine, sequence);
         sequence->state = EMC_SEQUENCE_WAITING;
-        sequence->own_queued = sequence->nodes_queued = 0;
-        sequence->own_read = sequence->nodes_read = 0;
-        sequence->n_generated = 0;
-        sequence->ended = false;
-        sequence->finite = true;
+        status = emc_sequence_begin(engine, sequence);
+        assert(status == EMC_OK); /* it has its memory */
+        (void)status;
     }
 }
 

@@ -17,7 +17,7 @@ bool emc_engine_is_full(const emc_engine *engine)
     int64_t rows = 0;
 
     for (int i = 0; i < engine->n_order; i++)
-        rows += emc_sequence_rows_ready(engine, engine->order[i]);
+        rows += emc_sequence_rows_ready(engine->order[i]);
     /* Beside the steps in flight, those that come next. */
     return engine->n_order + engine->n_finished >= engine->max_sequences ||
            rows >= EMC_STEPS_IN_FLIGHT * (int64_t)engine->options.max_num_batched_tokens;
@@ -35,6 +35,8 @@ static emc_status check_request(const emc_engine *engine, const emc_request *req
     EMC_TRY(emc_engine_check_ids(engine, "prompt", request->ids, request->n_ids));
     switch (request->ask) {
     case EMC_ASK_CHOICES:
+    case EMC_ASK_BEST:
+    case EMC_ASK_GREEDY:
         if (!engine->choices)
             return emc_fail(EMC_ERR_ARG, "no choices are set");
         n_answer = engine->choices->max_depth;
@@ -63,40 +65,46 @@ static bool begins_with_prefix(const emc_engine *engine, const emc_request *requ
                   (size_t)engine->n_prefix * sizeof *engine->prefix) == 0;
 }
 
+/* What a search and its result need. */
+static emc_status make_room_for_choices(emc_sequence *sequence, const emc_choices *choices)
+{
+    const size_t n_choices = (size_t)choices->n_choices;
+
+    if (!sequence->search)
+        EMC_TRY(emc_search_open(&sequence->search));
+    EMC_TRY(emc_reserve(&sequence->places, &sequence->places_capacity, (size_t)choices->n_inner,
+                        sizeof *sequence->places, "an answer"));
+    EMC_TRY(emc_reserve(&sequence->log_probs, &sequence->log_probs_capacity, n_choices,
+                        sizeof(double), "an answer"));
+    return emc_reserve(&sequence->scores, &sequence->scores_capacity, n_choices, sizeof(double),
+                       "an answer");
+}
+
 /* A free sequence that takes the request; the memory of its last use is kept. */
 static emc_status set_up(emc_engine *engine, emc_sequence *sequence, const emc_request *request)
 {
-    const bool choices = request->ask == EMC_ASK_CHOICES;
-    const int n_answer = choices ? 0 : request->max_tokens;
-    int n_pages;
+    const bool searches = request->ask != EMC_ASK_GENERATE;
+    const int n_answer = searches ? engine->choices->max_depth : request->max_tokens;
+    int n_most;
 
     sequence->ticket = request->ticket;
     sequence->ask = request->ask;
     sequence->n_prompt = request->n_ids;
     sequence->prefix_len = begins_with_prefix(engine, request) ? engine->n_prefix : 0;
     sequence->n_own = request->n_ids - sequence->prefix_len;
-    sequence->n_generated = 0;
-    sequence->max_tokens = n_answer;
-    sequence->ended = false;
-    sequence->finite = true;
-    sequence->own_queued = sequence->nodes_queued = 0;
-    sequence->own_read = sequence->nodes_read = 0;
-    emc_sequence_count_pages(sequence, engine->choices);
-    n_pages = sequence->n_own_pages + sequence->n_path_pages;
+    sequence->max_tokens = searches ? 0 : n_answer;
+    if (searches)
+        EMC_TRY(make_room_for_choices(sequence, engine->choices));
+    EMC_TRY(emc_sequence_begin(engine, sequence));
     EMC_TRY(emc_reserve(&sequence->ids, &sequence->ids_capacity,
-                        (size_t)request->n_ids + (size_t)n_answer, sizeof *sequence->ids,
-                        "a prompt"));
+                        (size_t)request->n_ids + (size_t)sequence->max_tokens,
+                        sizeof *sequence->ids, "a prompt"));
     memcpy(sequence->ids, request->ids, (size_t)request->n_ids * sizeof *request->ids);
-    EMC_TRY(emc_reserve(&sequence->pages, &sequence->pages_capacity, (size_t)n_pages,
+    n_most = searches ? emc_pages_for(sequence->n_own + engine->choices->n_inner)
+                      : sequence->n_pages_first;
+    EMC_TRY(emc_reserve(&sequence->pages, &sequence->pages_capacity, (size_t)n_most,
                         sizeof *sequence->pages, "a prompt"));
-    if (choices) {
-        EMC_TRY(emc_reserve(&sequence->edges, &sequence->edges_capacity,
-                            (size_t)engine->choices->n_nodes, sizeof(double), "an answer"));
-        EMC_TRY(emc_reserve(&sequence->log_probs, &sequence->log_probs_capacity,
-                            (size_t)engine->choices->n_choices, sizeof(double), "an answer"));
-    }
-    return emc_engine_make_room(engine, n_pages,
-                                request->n_ids + (choices ? engine->choices->max_depth : n_answer));
+    return emc_engine_make_room(engine, sequence->n_pages_first, request->n_ids + n_answer);
 }
 
 emc_status emc_engine_submit(emc_engine *engine, const emc_request *request)
@@ -157,8 +165,10 @@ emc_status emc_engine_poll(emc_engine *engine, emc_answer *answer, bool *got)
                            .n_prompt = sequence->n_prompt,
                            .ended = sequence->ended,
                            .finite = sequence->finite};
-    if (sequence->ask == EMC_ASK_CHOICES) {
+    if (sequence->ask != EMC_ASK_GENERATE) {
+        answer->found = sequence->found;
         answer->log_probs = sequence->log_probs;
+        answer->scores = sequence->scores;
     } else {
         answer->ids = sequence->ids + sequence->n_prompt;
         answer->n_ids = sequence->n_generated;

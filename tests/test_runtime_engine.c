@@ -98,11 +98,11 @@ static void tear_down(fixture *f)
 /* Every page is free, or held by the prefix or by a running sequence, and counted once. */
 static void check_pages(const emc_engine *engine)
 {
-    int held = engine->n_prefix_pages;
+    int held = engine->n_prefix_pages + engine->n_reserve - engine->n_reserve_held;
 
     for (int i = 0; i < engine->n_order; i++)
         if (engine->order[i]->state == EMC_SEQUENCE_RUNNING)
-            held += engine->order[i]->n_own_pages + engine->order[i]->n_path_pages;
+            held += engine->order[i]->n_pages;
     assert_int_equal(emc_pages_free(engine->cache->pages) + held,
                      emc_pages_count(engine->cache->pages));
     assert_int_equal(emc_pages_count(engine->cache->pages), engine->cache->n_pages);
@@ -290,7 +290,7 @@ static void room_grows_at_submit(void **state)
     assert_int_equal(f.engine->order[0]->state, EMC_SEQUENCE_RUNNING); /* it holds a page now */
     assert_int_equal(f.engine->cache->n_pages, 2);
     EMT_OK(emc_engine_submit(f.engine, &requests[2]));
-    assert_int_equal(f.engine->cache->n_pages, 4); /* three own and one for paths */
+    assert_int_equal(f.engine->cache->n_pages, 3); /* its nodes stand behind it */
     EMT_OK(emc_engine_submit(f.engine, &requests[1]));
     memset(grown, 0, sizeof grown);
     for (int i = 0; i < 3; i++) {

@@ -258,28 +258,28 @@ static void short_steps_wait_for_company(void **state)
  * that may end its sequence is waited for. */
 static void short_pages_launch_unless_a_token_may_free_some(void **state)
 {
-    const emc_engine_options options = {.max_num_batched_tokens = 512, .n_pages = 2};
+    const emc_engine_options options = {.max_num_batched_tokens = 512, .n_pages = 1};
     bool launched;
     fixture f;
 
     (void)state;
     set_up(&f, "group4", &options);
     for (int i = 0; i < 3; i++)
-        submit(&f, (uint64_t)i, 30, 0); /* a page of its own and one for paths, each */
+        submit(&f, (uint64_t)i, 30, 0); /* a page each, its nodes behind it */
     for (int i = 0; i < 2; i++) {
         EMT_OK(emc_engine_launch(f.engine, &launched));
         assert_true(launched);
     }
     assert_int_equal(f.engine->n_flights, 2);
     assert_int_equal(f.engine->order[0]->state, EMC_SEQUENCE_QUEUED);
-    assert_int_equal(emc_pages_free(f.engine->cache->pages), 2); /* for the third, ahead of time */
+    assert_int_equal(emc_pages_free(f.engine->cache->pages), 1); /* for the third, ahead of time */
     assert_int_equal(poll_all(&f), 3);
 
-    EMT_OK(emc_engine_make_room(f.engine, 3, 100));
+    EMT_OK(emc_engine_make_room(f.engine, 2, 100));
     submit(&f, 0, 30, 8); /* generates: holds a page until its end */
     EMT_OK(emc_engine_launch(f.engine, &launched));
     assert_true(launched);
-    submit(&f, 1, 30, 0); /* takes the other two */
+    submit(&f, 1, 30, 0); /* takes the other one */
     submit(&f, 2, 30, 0);
     EMT_OK(emc_engine_launch(f.engine, &launched));
     assert_false(launched);
@@ -379,7 +379,7 @@ static void failed_wait_starts_over(void **state)
                 assert_all_pages_free(f.engine);
                 for (int i = 0; i < f.engine->n_order; i++) {
                     assert_int_equal(
-                        emc_sequence_rows_ready(f.engine, f.engine->order[i]),
+                        emc_sequence_rows_ready(f.engine->order[i]),
                         f.engine->order[i]->n_own +
                             (f.engine->order[i]->ask == EMC_ASK_CHOICES ? N_NODES : 0));
                 }
