@@ -98,9 +98,9 @@ typedef struct {
     int max_answer_tokens;         /* the most that a request may ask to generate; 0: 256 */
     int n_ids;                     /* token ids in use; the vocabulary's padding is never generated.
                                       0: the model's vocab */
-    int n_pages;                   /* pages of 128 positions for K and V. 0: three steps' worth,
-                                      twice that on a GPU, and as many as 256 MB hold, at most
-                                      1024 */
+    int n_pages;                   /* pages of 128 positions for K and V. 0: three steps' worth, on
+                                      a GPU eight, or from six on what there is room for; and as
+                                      many as 256 MB hold, at most 1024 */
     double gpu_memory_utilization; /* the part of a GPU's memory that everything together may take,
                                       above 0 to 1: only a cap. 0: 0.9 */
 } emc_engine_options;

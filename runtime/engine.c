@@ -15,7 +15,7 @@
 #define MOST_PAGES            (1 << 22) /* slots stay within int32 */
 #define DEFAULT_UTILIZATION   0.9
 /* Sequences in flight: enough to fill a step with short prompts, or some of it with generated
- * tokens. */
+ * tokens; or eight with the prompts of searches, if these are 64 rows or longer. */
 #define LEAST_SEQUENCES   256
 #define ROWS_FOR_SEQUENCE 8
 
@@ -135,20 +135,47 @@ static emc_status check_rows(const char *name, int rows)
 }
 
 /*
- * Pages for three steps of long prompts: the one that is being filled, where a sequence takes a
- * page more than it fills and one for its paths, and what is left over from the one before. Steps
- * in flight need none, since a sequence gives its pages back when its last row is queued. A GPU
- * computes a whole step however few rows are in it, so there they must also be enough for prompts
- * that leave half of their last pages empty: twice as many.
+ * A search holds its pages from the step that takes its prompt until the one with its last round
+ * was read. A round goes with the first step that is filled when the round before was read: the
+ * next one where a step is awaited at once, else the next but one. So with R rounds behind the
+ * first a sequence holds pages while R + 1 steps are filled, or 2 R + 2. Most searches end with R =
+ * 2: 3 steps, or 6.
+ *
+ * A step of n rows is n / 128 pages of prompts, and what they leave empty of their last pages. A
+ * GPU computes a whole step however few rows are in it, so there is a third more for that: prompts
+ * of 600 rows take 640 / 600 of their rows with the first nodes, those of 200 take 256 / 200. That
+ * is 8 steps' worth; and 16 pages for prompts that are cut between steps. At 8448 rows 544 pages,
+ * of which 600-row prompts hold 6 * (8448 / 600) * 5 = 423 and one that is cut. Of the 8B shape in
+ * bfloat16 they take 10.3 GB.
+ *
+ * Fewer do: whoever finds none waits a step.
  */
-static int default_pages(const emc_model *model, int rows)
+#define CPU_PAGE_STEPS       3
+#define GPU_PAGE_STEPS       8
+#define GPU_LEAST_PAGE_STEPS 6
+
+static int default_pages(const emc_model *model, int rows, int n_steps)
 {
     const size_t fit = DEFAULT_CACHE_BYTES / emc_cache_page_bytes(model);
-    const size_t steps = model->dev->at_once ? 3 : 6;
+    const size_t steps = (size_t)n_steps;
     const size_t least = steps * (size_t)rows / EMC_PAGE_POSITIONS + 16;
     const size_t most = least > MOST_DEFAULT_PAGES ? least : MOST_DEFAULT_PAGES;
 
     return (int)(fit < least ? least : fit > most ? most : fit);
+}
+
+static void set_pages(emc_engine *engine)
+{
+    const int rows = engine->options.max_num_batched_tokens;
+    const bool at_once = engine->dev->at_once;
+
+    engine->least_pages = engine->options.n_pages;
+    if (engine->options.n_pages != 0)
+        return;
+    engine->options.n_pages =
+        default_pages(engine->model, rows, at_once ? CPU_PAGE_STEPS : GPU_PAGE_STEPS);
+    engine->least_pages =
+        default_pages(engine->model, rows, at_once ? CPU_PAGE_STEPS : GPU_LEAST_PAGE_STEPS);
 }
 
 static emc_status set_options(emc_engine *engine, const emc_engine_options *given)
@@ -178,8 +205,7 @@ static emc_status set_options(emc_engine *engine, const emc_engine_options *give
     if (options->n_ids < 1 || options->n_ids > info->vocab)
         return emc_fail(EMC_ERR_ARG, "n_ids is %d, the model has %d token ids", options->n_ids,
                         info->vocab);
-    if (options->n_pages == 0)
-        options->n_pages = default_pages(engine->model, options->max_num_batched_tokens);
+    set_pages(engine);
     if (options->n_pages < 1 || options->n_pages > MOST_PAGES)
         return emc_fail(EMC_ERR_ARG, "n_pages is %d, need 1 to %d", options->n_pages, MOST_PAGES);
     if (options->gpu_memory_utilization == 0)

@@ -135,6 +135,7 @@ struct emc_engine {
     emc_engine_stats stats;
     emc_memory_plan plan; /* as it was made; activations with the library's scratch memory */
     int plan_positions;   /* rotary rows that it counts with */
+    int least_pages;      /* of options.n_pages: fewer than these are refused, not planned */
 };
 
 /* Room for a prompt: pages beside the prefix's and the reserve, and positions. Takes memory where
@@ -206,7 +207,8 @@ emc_status emc_engine_step_limits(const emc_engine *engine, int n_pages, const e
 /* Rotary rows that it has, or grows to, for n positions. */
 int emc_engine_rope_rows(const emc_engine *engine, int n_positions);
 
-/* What an engine with these options, and no choices yet, takes. EMC_ERR_DEVICE: more than the
+/* What an engine with these options, and no choices yet, takes. Where nobody asked for a number of
+ * pages it becomes what there is room for, from least_pages on. EMC_ERR_DEVICE: more than the
  * device has, or than may be taken of it; the plan is filled all the same. */
 emc_status emc_engine_make_plan(emc_engine *engine);
 

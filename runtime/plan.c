@@ -69,27 +69,57 @@ static emc_status check_fit(const emc_engine *engine)
     return EMC_OK;
 }
 
+/* Plans n pages. */
+static emc_status plan_pages(emc_engine *engine, int n)
+{
+    emc_memory_plan *plan = &engine->plan;
+    emc_step_limits limits;
+
+    EMC_TRY(emc_engine_step_limits(engine, n, NULL, &limits));
+    plan->steps = (size_t)engine->max_flights * emc_step_bytes(&limits);
+    plan->n_pages = n;
+    if (!emc_size_mul(&plan->pages, plan->page_bytes, (size_t)n))
+        return emc_fail(EMC_ERR_NOMEM, "the K/V cache: %d pages are too many", n);
+    return EMC_OK;
+}
+
+/* Fewer pages where more than the least do not fit. */
+static emc_status shrink(emc_engine *engine)
+{
+    const emc_memory_plan *plan = &engine->plan;
+    double room = engine->options.gpu_memory_utilization * (double)plan->device_whole -
+                  ((double)plan->device_whole - (double)plan->device_free) -
+                  (double)(plan->activations + EMC_SCRATCH_BYTES + plan->steps);
+
+    if (engine->model->without_weights)
+        room -= (double)plan->weights;
+    if (engine->options.n_pages <= engine->least_pages || room >= (double)plan->pages)
+        return EMC_OK;
+    engine->options.n_pages = room < (double)engine->least_pages * (double)plan->page_bytes
+                                  ? engine->least_pages
+                                  : (int)(room / (double)plan->page_bytes);
+    return plan_pages(engine, engine->options.n_pages);
+}
+
 emc_status emc_engine_make_plan(emc_engine *engine)
 {
     const emc_engine_options *options = &engine->options;
     const emc_model_info *info = &engine->model->info;
     emc_memory_plan *plan = &engine->plan;
-    emc_step_limits limits;
 
-    EMC_TRY(emc_engine_step_limits(engine, options->n_pages, NULL, &limits));
     engine->plan_positions =
         info->max_positions < FIRST_POSITIONS ? info->max_positions : FIRST_POSITIONS;
     plan->weights = info->weight_bytes;
     plan->activations =
         emc_graph_bytes(engine->model, options->max_num_batched_tokens, options->max_num_readers) +
         (size_t)engine->plan_positions * (size_t)info->head_dim * sizeof(float);
-    plan->steps = (size_t)engine->max_flights * emc_step_bytes(&limits);
-    plan->n_pages = options->n_pages;
     plan->page_bytes = emc_cache_page_bytes(engine->model);
-    if (!emc_size_mul(&plan->pages, plan->page_bytes, (size_t)plan->n_pages))
-        return emc_fail(EMC_ERR_NOMEM, "the K/V cache: %d pages are too many", plan->n_pages);
+    EMC_TRY(plan_pages(engine, options->n_pages));
     EMC_TRY(engine->dev->ops->memory(engine->dev, &plan->device_free, &plan->device_whole));
-    return plan->device_whole > 0 ? check_fit(engine) : EMC_OK;
+    if (plan->device_whole == 0)
+        return EMC_OK;
+    EMC_TRY(shrink(engine));
+    return check_fit(engine);
 }
 
 emc_status emc_engine_count_scratch(emc_engine *engine)
