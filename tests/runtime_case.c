@@ -141,9 +141,12 @@ static void keep_answer(emc_engine *engine, int n, int n_choices, kept_answer *o
         memcpy(kept->ids, answer.ids, (size_t)answer.n_ids * sizeof *kept->ids);
     kept->n_ids = answer.n_ids;
     kept->ended = answer.ended;
-    if (answer.ask == EMC_ASK_CHOICES) {
+    kept->found = answer.found;
+    if (answer.ask != EMC_ASK_GENERATE) {
         kept->log_probs = malloc((size_t)n_choices * sizeof(double));
+        kept->scores = malloc((size_t)n_choices * sizeof(double));
         memcpy(kept->log_probs, answer.log_probs, (size_t)n_choices * sizeof(double));
+        memcpy(kept->scores, answer.scores, (size_t)n_choices * sizeof(double));
     }
 }
 
@@ -172,8 +175,17 @@ void free_answers(kept_answer *answers, int n)
 {
     for (int i = 0; i < n; i++) {
         free(answers[i].log_probs);
+        free(answers[i].scores);
         free(answers[i].ids);
     }
+}
+
+static bool same_found(const emc_found *a, const emc_found *b)
+{
+    return a->choice == b->choice && a->complete == b->complete && a->share == b->share &&
+           a->share_low == b->share_low && a->share_high == b->share_high &&
+           a->outside_low == b->outside_low && a->outside_high == b->outside_high &&
+           a->n_rows == b->n_rows;
 }
 
 void assert_same_answers(const kept_answer *a, const kept_answer *b, int n, int n_choices,
@@ -187,6 +199,10 @@ void assert_same_answers(const kept_answer *a, const kept_answer *b, int n, int 
         if (a[i].log_probs &&
             memcmp(a[i].log_probs, b[i].log_probs, (size_t)n_choices * sizeof(double)) != 0)
             fail_msg("%s: request %d has other log-probabilities", what, i);
+        if (a[i].scores &&
+            (memcmp(a[i].scores, b[i].scores, (size_t)n_choices * sizeof(double)) != 0 ||
+             !same_found(&a[i].found, &b[i].found)))
+            fail_msg("%s: request %d found something else", what, i);
     }
 }
 

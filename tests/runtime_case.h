@@ -48,6 +48,8 @@ float *engine_logits(emc_engine *engine, const int32_t *ids, int n, int vocab);
 /* What an answer said, kept. */
 typedef struct {
     double *log_probs; /* [n_choices] or NULL */
+    double *scores;    /* likewise */
+    emc_found found;
     int32_t *ids;
     int n_ids;
     bool ended;

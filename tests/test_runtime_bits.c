@@ -114,8 +114,21 @@ typedef struct {
     random_choices choices;
 } workload;
 
-/* Prompts of 1 to 300 tokens, every third one to generate; the first 100 tokens of half of them
- * are the same. */
+/* Every third one generates, the others choose in all the ways there are. */
+static emc_ask ask_of(int request)
+{
+    static const emc_ask searches[] = {EMC_ASK_CHOICES, EMC_ASK_BEST, EMC_ASK_BEST, EMC_ASK_GREEDY};
+
+    return request % 3 == 2 ? EMC_ASK_GENERATE : searches[request / 3 % 2 * 2 + request % 3];
+}
+
+static void set_choices(emc_engine *engine, const random_choices *set)
+{
+    EMT_OK(emc_engine_set_choices(engine, set->ids, set->begin, set->n));
+    EMT_OK(emc_engine_set_scoring(engine, &(emc_scoring){.width = 0.05}));
+}
+
+/* Prompts of 1 to 300 tokens; the first 100 tokens of half of them are the same. */
 static void make_workload(workload *w, int vocab, uint64_t seed)
 {
     uint64_t random = seed;
@@ -139,7 +152,7 @@ static void make_workload(workload *w, int vocab, uint64_t seed)
             .ticket = r,
             .ids = w->ids[r],
             .n_ids = n,
-            .ask = r % 3 == 2 ? EMC_ASK_GENERATE : EMC_ASK_CHOICES,
+            .ask = ask_of(r),
             .max_tokens = r == LONG_REQUEST ? 150 : 1 + (int)(emt_random(&random) % 12)};
     }
 }
@@ -204,7 +217,7 @@ static void packed_and_cached_logits_are_those_of_one_pass(void **state)
         make_workload(&w, vocab, 100 + i);
         packed = case_engine(model, &options);
         whole = case_engine(model, NULL);
-        EMT_OK(emc_engine_set_choices(packed, w.choices.ids, w.choices.begin, w.choices.n));
+        set_choices(packed, &w.choices);
         start_recording(packed);
         run_requests(packed, w.requests, NULL, N_REQUESTS, N_CHOICES, answers);
         const emc_ops *recording = packed->dev->ops;
@@ -274,7 +287,7 @@ static void answer_in_company(const runtime_case *c, emc_dtype_choice dtype, con
 
     engine = case_engine(model, &with->options);
     EMT_OK(emc_engine_set_prefix(engine, w->ids[0], prefix_len));
-    EMT_OK(emc_engine_set_choices(engine, w->choices.ids, w->choices.begin, w->choices.n));
+    set_choices(engine, &w->choices);
     shuffle(order, N_REQUESTS, &random);
     if (with->one_by_one) {
         for (int r = 0; r < N_REQUESTS; r++) {
@@ -358,7 +371,7 @@ static void many_in_random_order_are_as_one_by_one(void **state)
             (emc_request){.ticket = (uint64_t)r,
                           .ids = r % 4 == 3 ? ids + 50 : ids, /* some without the prefix */
                           .n_ids = n_ids,
-                          .ask = r % 5 == 4 ? EMC_ASK_GENERATE : EMC_ASK_CHOICES,
+                          .ask = ask_of(r),
                           .max_tokens = 1 + (int)(emt_random(&random) % 4)};
     }
     shuffle(order, n, &random);
@@ -368,8 +381,8 @@ static void many_in_random_order_are_as_one_by_one(void **state)
                                                  .n_pages = case_on_cpu() ? 0 : 8});
     EMT_OK(emc_engine_set_prefix(one_by_one, ids, 40));
     EMT_OK(emc_engine_set_prefix(together, ids, 40));
-    EMT_OK(emc_engine_set_choices(one_by_one, set.ids, set.begin, set.n));
-    EMT_OK(emc_engine_set_choices(together, set.ids, set.begin, set.n));
+    set_choices(one_by_one, &set);
+    set_choices(together, &set);
     for (int r = 0; r < n; r++) {
         emc_request request = requests[r];
 

@@ -138,7 +138,7 @@ static void random_schedules_lose_no_page(void **state)
                     .ticket = ticket++,
                     .ids = f.c.ids[3],
                     .n_ids = 1 + (int)(emt_random(&random) % 200),
-                    .ask = (emc_ask)(emt_random(&random) % 2),
+                    .ask = (emc_ask)(emt_random(&random) % 4),
                     .max_tokens = 1 + (int)(emt_random(&random) % (in_haste ? 4 : 140))};
 
                 EMT_OK(emc_engine_submit(f.engine, &request));
@@ -219,7 +219,7 @@ static void steps_allocate_nothing(void **state)
         for (int i = 0; i < 12; i++)
             EMT_OK(emc_engine_submit(f.engine, &(emc_request){.ids = f.c.ids[3],
                                                               .n_ids = 30 + 20 * i,
-                                                              .ask = (emc_ask)(i % 2),
+                                                              .ask = (emc_ask)(i % 4),
                                                               .max_tokens = 20}));
         emc_engine_get_stats(f.engine, &before);
         const long allocations = n_allocations;
@@ -252,6 +252,7 @@ static void stats_count_rows(void **state)
     /* 40 of the prefix, 260 own, and the nodes 10, 10-11, 10-12, 10-12-13 and 20. */
     assert_int_equal(stats.n_rows, 40 + 260 + 5);
     assert_int_equal(stats.n_readers, 1 + 5);
+    assert_int_equal(stats.n_choice_rows, 5);
     assert_int_equal(stats.n_steps, 2);
     assert_true(stats.kv_bytes == (size_t)f.engine->cache->n_pages * emc_cache_page_bytes(f.model));
     assert_true(stats.activation_bytes > 0);
@@ -396,7 +397,7 @@ static emc_status nan_head(emc_device *dev, const emc_head_args *args)
 
 static void nan_is_told(void **state)
 {
-    int n_answers[2][2] = {{0}}; /* [ask][finite] */
+    int n_answers[4][2] = {{0}}; /* [ask][finite] */
     emc_ops ops;
     fixture f;
 
@@ -407,9 +408,9 @@ static void nan_is_told(void **state)
     ops.head = nan_head;
     f.model->dev->ops = &ops;
     nan_in = 0;
-    for (int i = 0; i < 12; i++) {
+    for (int i = 0; i < 40; i++) {
         const emc_request request = {
-            .ids = f.c.ids[2], .n_ids = 20, .ask = (emc_ask)(i % 2), .max_tokens = 1 + i % 5};
+            .ids = f.c.ids[2], .n_ids = 20, .ask = (emc_ask)(i % 4), .max_tokens = 1 + i % 5};
         emc_answer answer;
         bool got;
 
@@ -420,9 +421,11 @@ static void nan_is_told(void **state)
         assert_false(answer.ended && !answer.finite);
         for (int k = 0; k < answer.n_ids; k++)
             assert_in_range(answer.ids[k], 0, f.vocab - 1);
+        for (int k = 0; k < N_CHOICES && answer.scores && !answer.finite; k++)
+            assert_true(isnan(answer.scores[k]) && isnan(answer.log_probs[k]));
         check_pages(f.engine);
     }
-    for (int ask = 0; ask < 2; ask++)
+    for (int ask = 0; ask < 4; ask++)
         for (int finite = 0; finite < 2; finite++)
             assert_true(n_answers[ask][finite] > 0);
     f.model->dev->ops = real_ops;
