@@ -15,6 +15,8 @@
  *                             so a name never stands over half a file.
  *   while a claim is ended    Its files go from the first turn to the last, so what is left is the
  *                             dead worker's own: free as above.
+ *   while a part is written   It gets its name when it is whole. Whoever reads it checks it all the
+ *                             same, and asks its cells again where it is of no use.
  *   while a try is noted      A noted try counts by its name alone. Cut before the name: the try is
  *                             as if it had been killed. Cut after it: the claim is left, as above.
  *   while merging             The lock is a claim like any other; outputs appear whole.

@@ -10,6 +10,8 @@
  *   workers/NAME.json    the same and how far it is; rewritten every heartbeat
  *   done/000123.shard    written under another name, synced, then linked: it exists when it is
  *                        whole, and the first one stays
+ *   parts/000123.part    the finished beginning of a shard whose worker was stopped; whoever claims
+ *                        the shard next goes on behind it. The last one that is written stays
  *   failed/000123.1.json one a failed try; after max_tries the shard is parked
  *   failed/000123.damaged-1  a finished file that turned out to be damaged
  *
@@ -72,9 +74,18 @@ void emc_ledger_close(emc_ledger *ledger);
 emc_status emc_ledger_claim(emc_ledger *ledger, int64_t *shard, emc_claim *outcome);
 emc_status emc_ledger_release(emc_ledger *ledger, int64_t shard);
 
-/* Writes, syncs and links the shard's file, and ends the claim; fine when another was first.
+/* Writes, syncs and links the shard's file, removes its part, and ends the claim; fine when another
+ * was first.
  * EMC_ERR_IO: disk full or the folder is gone; nothing stands under the name, the claim is kept. */
 emc_status emc_ledger_publish(emc_ledger *ledger, int64_t shard, const void *bytes, size_t n_bytes);
+
+/* Writes the part of a shard that is claimed, in the place of one that is there; the claim stays.
+ * EMC_ERR_IO: disk full or the folder is gone; the part that was there is still there. */
+emc_status emc_ledger_keep_part(emc_ledger *ledger, int64_t shard, const void *bytes,
+                                size_t n_bytes);
+
+/* Removes the part of a shard that is claimed; fine when there is none. */
+emc_status emc_ledger_drop_part(emc_ledger *ledger, int64_t shard);
 
 /* Notes a failed try with its reason and ends the claim; *parked (may be NULL) when it was the last
  * one. EMC_ERR_IO: it could not be noted, the claim is kept. */
@@ -94,8 +105,9 @@ emc_status emc_ledger_unlock_merge(emc_ledger *ledger);
 /* What the heartbeat tells others; from any thread. */
 void emc_ledger_report(emc_ledger *ledger, int64_t cells_done, double cells_per_s);
 
-/* The path of a shard's file, whether it is there or not. Owned by the caller, free(). */
+/* The path of a shard's file or part, whether it is there or not. Owned by the caller, free(). */
 emc_status emc_ledger_done_path(char **out, const char *dir, int64_t shard);
+emc_status emc_ledger_part_path(char **out, const char *dir, int64_t shard);
 
 /* ---- looking on, also without a ledger of one's own ---- */
 
@@ -122,6 +134,8 @@ typedef struct {
      */
     int64_t n_shards, n_done, n_claimed, n_stale, n_parked;
     unsigned char *done; /* [n_shards] 1 where there is a file */
+    int64_t *parts;      /* shards that are not done and have a part, rising */
+    int n_parts;
     emc_worker_state *workers;
     int n_workers;
     emc_failed_state *failed;

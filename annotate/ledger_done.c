@@ -1,4 +1,4 @@
-/* How a shard ends: published, failed, or found to be damaged; and who merges. */
+/* How a shard ends: published, in part, failed, or found to be damaged; and who merges. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -68,6 +68,8 @@ emc_status emc_ledger_publish(emc_ledger *ledger, int64_t shard, const void *byt
         errno = error;
         return ledger_fail_io(ledger->dir, LEDGER_DONE, name);
     }
+    ledger_part_name(name, shard);
+    unlinkat(ledger->folders[LEDGER_PARTS], name, 0);
     pthread_mutex_lock(&ledger->lock);
     ledger->done[shard] = 1;
     pthread_mutex_unlock(&ledger->lock);
@@ -75,13 +77,67 @@ emc_status emc_ledger_publish(emc_ledger *ledger, int64_t shard, const void *byt
     return EMC_OK;
 }
 
+/* A later part may replace one: both are true, and whoever writes the later one began behind the
+ * earlier. Lost to a power cut, it costs its cells. */
+emc_status emc_ledger_keep_part(emc_ledger *ledger, int64_t shard, const void *bytes,
+                                size_t n_bytes)
+{
+    const int parts = ledger->folders[LEDGER_PARTS];
+    char name[LEDGER_NAME], temporary[LEDGER_NAME];
+
+    if (!ledger_holds(ledger, shard))
+        return not_ours(shard);
+    ledger_part_name(name, shard);
+    snprintf(temporary, sizeof temporary, "%06" PRId64 ".%s.tmp", shard, ledger->me.name);
+    unlinkat(parts, temporary, 0);
+    int error = ledger_create(parts, temporary, bytes, n_bytes, true);
+    if (error == 0 && renameat(parts, temporary, parts, name) != 0) {
+        error = errno;
+        unlinkat(parts, temporary, 0);
+    }
+    if (error == 0)
+        error = sync_folder(parts);
+    if (error == 0)
+        return EMC_OK;
+    errno = error;
+    return ledger_fail_io(ledger->dir, LEDGER_PARTS, name);
+}
+
+emc_status emc_ledger_drop_part(emc_ledger *ledger, int64_t shard)
+{
+    char name[LEDGER_NAME];
+
+    if (!ledger_holds(ledger, shard))
+        return not_ours(shard);
+    ledger_part_name(name, shard);
+    if (unlinkat(ledger->folders[LEDGER_PARTS], name, 0) != 0 && errno != ENOENT)
+        return ledger_fail_io(ledger->dir, LEDGER_PARTS, name);
+    return EMC_OK;
+}
+
+static emc_status path_of(char **out, const char *dir, ledger_folder folder,
+                          const char file[LEDGER_NAME])
+{
+    char name[LEDGER_NAME];
+
+    snprintf(name, sizeof name, "%s/%.60s", ledger_folder_names[folder], file);
+    return emc_path_join(out, dir, name);
+}
+
 emc_status emc_ledger_done_path(char **out, const char *dir, int64_t shard)
 {
-    char name[LEDGER_NAME], file[LEDGER_NAME];
+    char file[LEDGER_NAME];
 
     ledger_done_name(file, shard);
-    snprintf(name, sizeof name, "%s/%.60s", ledger_folder_names[LEDGER_DONE], file);
-    return emc_path_join(out, dir, name);
+    return path_of(out, dir, LEDGER_DONE, file);
+}
+
+emc_status emc_ledger_part_path(char **out, const char *dir, int64_t shard)
+{
+    char file[LEDGER_NAME];
+
+    ledger_part_name(file, shard);
+    return path_of(out, dir, LEDGER_PARTS, file);
 }
 
 static emc_status write_reason(char out[LEDGER_BYTES], const emc_ledger *ledger, const char *reason)

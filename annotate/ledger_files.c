@@ -15,7 +15,8 @@
 /* More turns than this no run has; it keeps turn + 1 and the length of names in bounds. */
 #define MOST_TURNS 999999
 
-const char *const ledger_folder_names[LEDGER_N_FOLDERS] = {"claims", "done", "failed", "workers"};
+const char *const ledger_folder_names[LEDGER_N_FOLDERS] = {"claims", "done", "failed", "parts",
+                                                           "workers"};
 
 void ledger_claim_name(char out[LEDGER_NAME], int64_t shard, int turn)
 {
@@ -33,6 +34,11 @@ void ledger_failed_name(char out[LEDGER_NAME], int64_t shard, int n_try)
 void ledger_done_name(char out[LEDGER_NAME], int64_t shard)
 {
     snprintf(out, LEDGER_NAME, "%06" PRId64 ".shard", shard);
+}
+
+void ledger_part_name(char out[LEDGER_NAME], int64_t shard)
+{
+    snprintf(out, LEDGER_NAME, "%06" PRId64 ".part", shard);
 }
 
 /* Digits at *at, which moves past them; false when there are none or more than most. */
@@ -97,6 +103,17 @@ bool ledger_parse_done(int64_t *shard, const char *name, int64_t n_shards)
     if (n_shards < 1 || !parse_digits(shard, &at, n_shards - 1))
         return false;
     ledger_done_name(again, *shard);
+    return strcmp(again, name) == 0;
+}
+
+bool ledger_parse_part(int64_t *shard, const char *name, int64_t n_shards)
+{
+    char again[LEDGER_NAME];
+    const char *at = name;
+
+    if (n_shards < 1 || !parse_digits(shard, &at, n_shards - 1))
+        return false;
+    ledger_part_name(again, *shard);
     return strcmp(again, name) == 0;
 }
 

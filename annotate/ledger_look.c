@@ -19,7 +19,7 @@ typedef struct {
     int folder_fd; /* of the folder that is being listed */
     int max_tries;
     ledger_owner me;
-    size_t workers_capacity, failed_capacity, claims_capacity;
+    size_t workers_capacity, failed_capacity, claims_capacity, parts_capacity;
     /* Of each shard the last turn; the owner's place in state->workers, or -1. */
     struct look_claim {
         ledger_claim claim;
@@ -38,6 +38,21 @@ static emc_status add_done(void *context, const char *name)
         l->state->done[shard] = 1;
         l->state->n_done++;
     }
+    return EMC_OK;
+}
+
+/* Listed behind done/, so that what is done has none. */
+static emc_status add_part(void *context, const char *name)
+{
+    look *l = context;
+    emc_ledger_state *state = l->state;
+    int64_t shard;
+
+    if (!ledger_parse_part(&shard, name, state->n_shards) || state->done[shard])
+        return EMC_OK;
+    EMC_TRY(emc_reserve(&state->parts, &l->parts_capacity, (size_t)state->n_parts + 1,
+                        sizeof *state->parts, "parts of shards"));
+    state->parts[state->n_parts++] = shard;
     return EMC_OK;
 }
 
@@ -178,6 +193,13 @@ static int by_number(const void *a, const void *b)
     return (x->shard > y->shard) - (x->shard < y->shard);
 }
 
+static int by_shard(const void *a, const void *b)
+{
+    const int64_t *x = a, *y = b;
+
+    return (*x > *y) - (*x < *y);
+}
+
 static bool is_parked(const emc_ledger_state *state, int64_t shard)
 {
     const emc_failed_state key = {.shard = shard};
@@ -193,6 +215,8 @@ static void count(look *l)
 {
     emc_ledger_state *state = l->state;
 
+    if (state->n_parts > 0)
+        qsort(state->parts, (size_t)state->n_parts, sizeof *state->parts, by_shard);
     if (state->n_failed > 0)
         qsort(state->failed, (size_t)state->n_failed, sizeof *state->failed, by_number);
     for (int i = 0; i < state->n_failed; i++) {
@@ -252,6 +276,8 @@ emc_status emc_ledger_look(emc_ledger_state *out, const char *dir, int64_t n_sha
     if (status == EMC_OK)
         status = look_into(&l, dir_fd, LEDGER_DONE, add_done);
     if (status == EMC_OK)
+        status = look_into(&l, dir_fd, LEDGER_PARTS, add_part);
+    if (status == EMC_OK)
         count(&l);
     free(l.claims);
     close(dir_fd);
@@ -263,6 +289,7 @@ emc_status emc_ledger_look(emc_ledger_state *out, const char *dir, int64_t n_sha
 void emc_ledger_state_free(emc_ledger_state *state)
 {
     free(state->done);
+    free(state->parts);
     free(state->workers);
     free(state->failed);
     *state = (emc_ledger_state){0};

@@ -206,22 +206,39 @@ static emc_status sweep_worker(void *context, const char *name)
     return EMC_OK;
 }
 
-/* done/000123.NAME.tmp of a worker that is gone, or of a shard that is done. */
-static emc_status sweep_temporary(void *context, const char *name)
+/* 000123.NAME.tmp of a worker that is gone, or of a shard that is done. */
+static void sweep_temporary(emc_ledger *ledger, ledger_folder folder, const char *name)
 {
-    emc_ledger *ledger = context;
     char stem[LEDGER_NAME], other[LEDGER_NAME];
     int64_t shard;
 
     if (!ledger_stem(stem, name, ".tmp") || !strchr(stem, '.'))
-        return EMC_OK;
+        return;
     const char *worker = strchr(stem, '.') + 1;
     *strchr(stem, '.') = '\0';
     snprintf(other, sizeof other, "%.150s.shard", stem);
     const bool is_done = ledger_parse_done(&shard, other, ledger->n_shards) && ledger->done[shard];
     snprintf(other, sizeof other, "%.150s.id", worker);
     if (is_done || !ledger_exists(ledger->folders[LEDGER_WORKERS], other))
-        unlinkat(ledger->folders[LEDGER_DONE], name, 0);
+        unlinkat(ledger->folders[folder], name, 0);
+}
+
+static emc_status sweep_done(void *context, const char *name)
+{
+    sweep_temporary(context, LEDGER_DONE, name);
+    return EMC_OK;
+}
+
+/* A part of what is done was written by a worker that had lost its claim. */
+static emc_status sweep_part(void *context, const char *name)
+{
+    emc_ledger *ledger = context;
+    int64_t shard;
+
+    if (ledger_parse_part(&shard, name, ledger->n_shards) && ledger->done[shard])
+        unlinkat(ledger->folders[LEDGER_PARTS], name, 0);
+    else
+        sweep_temporary(ledger, LEDGER_PARTS, name);
     return EMC_OK;
 }
 
@@ -247,7 +264,8 @@ static emc_status sweep(emc_ledger *ledger)
         ledger_folder folder;
         emc_status (*each)(void *context, const char *name);
     } steps[] = {{LEDGER_WORKERS, sweep_worker},
-                 {LEDGER_DONE, sweep_temporary},
+                 {LEDGER_DONE, sweep_done},
+                 {LEDGER_PARTS, sweep_part},
                  {LEDGER_CLAIMS, sweep_claim}};
 
     for (size_t i = 0; i < EMC_COUNT(steps); i++)

@@ -21,6 +21,7 @@ typedef enum {
     LEDGER_CLAIMS,
     LEDGER_DONE,
     LEDGER_FAILED,
+    LEDGER_PARTS,
     LEDGER_WORKERS,
     LEDGER_N_FOLDERS
 } ledger_folder;
@@ -33,13 +34,16 @@ typedef struct {
     int turn;
 } ledger_claim;
 
-/* claims/000123.1, failed/000123.1.json, done/000123.shard; false for any other name. */
+/* claims/000123.1, failed/000123.1.json, done/000123.shard, parts/000123.part; false for any other
+ * name. */
 void ledger_claim_name(char out[LEDGER_NAME], int64_t shard, int turn);
 void ledger_failed_name(char out[LEDGER_NAME], int64_t shard, int n_try);
 void ledger_done_name(char out[LEDGER_NAME], int64_t shard);
+void ledger_part_name(char out[LEDGER_NAME], int64_t shard);
 bool ledger_parse_claim(ledger_claim *out, const char *name, int64_t n_shards);
 bool ledger_parse_failed(int64_t *shard, int *n_try, const char *name, int64_t n_shards);
 bool ledger_parse_done(int64_t *shard, const char *name, int64_t n_shards);
+bool ledger_parse_part(int64_t *shard, const char *name, int64_t n_shards);
 
 /* True when `name` ends so and there is something before it, which goes to `stem`. */
 bool ledger_stem(char stem[LEDGER_NAME], const char *name, const char *ending);

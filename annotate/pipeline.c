@@ -7,12 +7,26 @@
 #include <string.h>
 #include <time.h>
 
+#include "annotate/progress.h"
 #include "base/queue.h"
 #include "base/size.h"
 
-/* Cells in flight: more than any engine has room for on a CPU, and little memory. Sequence numbers
- * in flight are neighbours, for items come back in order, so one modulo this is a place. */
-#define N_ITEMS 1024
+/*
+ * Cells on their way. An item is taken when its cell is read and comes back when its answer was
+ * kept, which waits for all earlier ones: so these are the cells ahead of the engine, those in it,
+ * and those that were answered and wait for one that is still in it. A cell whose choices are
+ * searched stays for as many steps as its search is deep, while cells behind it come and go.
+ *
+ * The largest step in use has 16,896 rows: 19 cells of 900 tokens, or 28 of 600 behind a prefix.
+ * Two steps are in flight and a third is filled, so with 2,048 items the engine never lacks a cell
+ * as long as no search takes more than 2,048 / 28 - 3 = 70 steps longer than its neighbours': each
+ * takes the best of all open nodes a step, and 28 labels have fewer inner nodes than that. Prompts
+ * of 8 rows alone could fill such a step with 2,112 cells; of 9 rows, these do.
+ *
+ * Each holds a prompt's text and ids and a number or two a label: 20 KB, 40 MB in all; 32 MB more
+ * for 1,000 labels. Sequence numbers on their way are neighbours, so one modulo this is a place.
+ */
+#define N_ITEMS 2048
 
 #define WAIT_NS 20000000L /* between two questions for a range while there is none */
 
@@ -77,8 +91,11 @@ static emc_status check_cancel(const work *w)
 /* An item for the next place in the sequence; NULL when another thread has stopped the work. */
 static emc_item *take_item(work *w, const emc_range *range, int64_t position)
 {
-    emc_item *item = emc_queue_pop(w->unused);
+    emc_flow *flow = w->p->flow;
 
+    emc_flow_does(flow, EMC_READER, EMC_WAITS, emc_seconds());
+    emc_item *item = emc_queue_pop(w->unused);
+    emc_flow_does(flow, EMC_READER, EMC_PROMPTS, emc_seconds());
     if (!item)
         return NULL;
     item->range = *range;
@@ -137,18 +154,22 @@ static emc_status push_broken(work *w, const emc_range *range, int64_t position)
     item->status = EMC_CELL_FAILED;
     item->reason = "bad_value";
     EMC_TRY(emc_text_add_string(&item->message, message));
+    emc_flow_read(w->p->flow);
     (void)emc_queue_push(w->ready, item);
     return EMC_OK;
 }
 
 static emc_status read_range(work *w, const emc_range *range)
 {
-    emc_status status = emc_input_seek(w->p->input, range->first, range->n);
+    emc_flow *flow = w->p->flow;
 
+    emc_flow_does(flow, EMC_READER, EMC_READS, emc_seconds());
+    emc_status status = emc_input_seek(w->p->input, range->first, range->n);
     for (int64_t i = 0; status == EMC_OK && i < range->n; i++) {
         emc_input_cell cell;
         bool more;
         EMC_TRY(check_cancel(w));
+        emc_flow_does(flow, EMC_READER, EMC_READS, emc_seconds());
         status = emc_input_next(w->p->input, &cell, &more);
         if (status != EMC_OK)
             break;
@@ -159,6 +180,7 @@ static emc_status read_range(work *w, const emc_range *range)
         if (!item)
             return EMC_OK; /* stopped by another thread */
         EMC_TRY(fill_item(w, item, &cell));
+        emc_flow_read(flow);
         if (!emc_queue_push(w->ready, item))
             return EMC_OK;
     }
@@ -178,10 +200,12 @@ static emc_status read_cells(work *w)
         EMC_TRY(w->p->next(w->p->context, &range, &outcome));
         if (outcome == EMC_RANGE_END)
             return EMC_OK;
-        if (outcome == EMC_RANGE_WAIT)
-            nanosleep(&wait, NULL);
-        else
+        if (outcome == EMC_RANGE_GOT) {
             EMC_TRY(read_range(w, &range));
+            continue;
+        }
+        emc_flow_does(w->p->flow, EMC_READER, EMC_RESTS, emc_seconds());
+        nanosleep(&wait, NULL);
     }
     return EMC_OK;
 }
@@ -191,6 +215,7 @@ static void *reader_thread(void *context)
     work *w = context;
     const emc_status status = read_cells(w);
 
+    emc_flow_does(w->p->flow, EMC_READER, EMC_RESTS, emc_seconds());
     if (status == EMC_ERR_CANCELLED)
         keep_failure(w, status); /* the engine finishes what it must */
     else if (status != EMC_OK)
@@ -199,14 +224,8 @@ static void *reader_thread(void *context)
     return NULL;
 }
 
-/* What the engine has, on its own thread. */
-typedef struct {
-    bool has[N_ITEMS]; /* by the item's index */
-    int n;
-    int64_t whole; /* the last sequence number of a range that was given to the engine whole */
-} flight;
-
-static emc_status submit(work *w, emc_item *item, flight *f)
+/* *n: what the engine has. */
+static emc_status submit(work *w, emc_item *item, int *n)
 {
     const emc_request request = {
         .ticket = (uint64_t)(item - w->items),
@@ -217,23 +236,35 @@ static emc_status submit(work *w, emc_item *item, flight *f)
     };
 
     EMC_TRY(emc_engine_submit(w->p->engine, &request));
-    f->has[request.ticket] = true;
-    f->n++;
+    ++*n;
     return EMC_OK;
 }
 
+static emc_item *wait_for_cell(work *w)
+{
+    emc_flow_does(w->p->flow, EMC_ASKER, EMC_WAITS, emc_seconds());
+    emc_item *item = emc_queue_pop(w->ready);
+    emc_flow_does(w->p->flow, EMC_ASKER, EMC_WORKS, emc_seconds());
+    return item;
+}
+
+static bool hand_on(work *w, emc_item *item)
+{
+    emc_flow_answered(w->p->flow);
+    return emc_queue_push(w->done, item);
+}
+
 /* Gives the engine what it has room for. Waits for a cell only when the engine has none. */
-static emc_status feed(work *w, flight *f)
+static emc_status feed(work *w, int *n)
 {
     while (!emc_engine_is_full(w->p->engine) && !is_cancelled(w)) {
-        emc_item *item = f->n > 0 ? emc_queue_try_pop(w->ready) : emc_queue_pop(w->ready);
+        emc_item *item = *n > 0 ? emc_queue_try_pop(w->ready) : wait_for_cell(w);
         if (!item)
             return EMC_OK;
-        if (item->position == item->range.first + item->range.n - 1)
-            f->whole = item->sequence;
+        emc_flow_taken(w->p->flow);
         if (item->status == EMC_CELL_OK)
-            EMC_TRY(submit(w, item, f));
-        else if (!emc_queue_push(w->done, item))
+            EMC_TRY(submit(w, item, n));
+        else if (!hand_on(w, item))
             return EMC_OK;
     }
     return EMC_OK;
@@ -256,52 +287,45 @@ static emc_status keep_answer(const work *w, emc_item *item, const emc_answer *a
 }
 
 /* *more is false when nobody takes answers any more. */
-static emc_status poll_engine(work *w, flight *f, bool *more)
+static emc_status poll_engine(work *w, int *n, bool *more)
 {
     emc_answer answer;
     bool got;
 
     EMC_TRY(emc_engine_poll(w->p->engine, &answer, &got));
     if (!got)
-        return emc_fail(EMC_ERR_INTERNAL, "the engine lost %d cells", f->n);
+        return emc_fail(EMC_ERR_INTERNAL, "the engine lost %d cells", *n);
     emc_item *item = &w->items[answer.ticket];
     EMC_TRY(keep_answer(w, item, &answer));
-    f->has[answer.ticket] = false;
-    f->n--;
-    *more = emc_queue_push(w->done, item);
+    --*n;
+    *more = hand_on(w, item);
     return EMC_OK;
 }
 
-static bool lacks_for_a_range(const work *w, const flight *f)
-{
-    for (int i = 0; i < N_ITEMS; i++) {
-        if (f->has[i] && w->items[i].sequence <= f->whole)
-            return true;
-    }
-    return false;
-}
-
+/* Cells are given to the engine in their order, so when it has finished what it holds, there is no
+ * gap before any that was answered. */
 static emc_status run_engine(work *w)
 {
-    flight f = {.whole = -1};
     bool more = true;
+    int n = 0;
 
     while (more && !is_cancelled(w)) {
-        EMC_TRY(feed(w, &f));
-        if (f.n == 0)
+        EMC_TRY(feed(w, &n));
+        if (n == 0)
             break; /* the reader has finished, or somebody stopped */
-        EMC_TRY(poll_engine(w, &f, &more));
+        EMC_TRY(poll_engine(w, &n, &more));
     }
-    while (more && is_cancelled(w) && lacks_for_a_range(w, &f))
-        EMC_TRY(poll_engine(w, &f, &more));
+    while (more && n > 0)
+        EMC_TRY(poll_engine(w, &n, &more));
     return check_cancel(w);
 }
 
 static void *engine_thread(void *context)
 {
     work *w = context;
+    emc_flow_does(w->p->flow, EMC_ASKER, EMC_WORKS, emc_seconds());
     const emc_status status = run_engine(w);
-
+    emc_flow_does(w->p->flow, EMC_ASKER, EMC_RESTS, emc_seconds());
     if (status == EMC_ERR_DEVICE || status == EMC_ERR_CANCELLED) {
         /* What was answered before is still handed out. */
         keep_failure(w, status);
@@ -318,16 +342,20 @@ static void *engine_thread(void *context)
 static emc_status hand_out(work *w)
 {
     emc_item *waiting[N_ITEMS] = {NULL};
+    emc_flow *flow = w->p->flow;
     int64_t next = 0;
 
     for (;;) {
+        emc_flow_does(flow, EMC_KEEPER, EMC_WAITS, emc_seconds());
         emc_item *item = emc_queue_pop(w->done);
+        emc_flow_does(flow, EMC_KEEPER, EMC_WORKS, emc_seconds());
         if (!item)
             return EMC_OK;
         waiting[item->sequence % N_ITEMS] = item;
         while ((item = waiting[next % N_ITEMS]) != NULL) {
             waiting[next % N_ITEMS] = NULL;
             next++;
+            emc_flow_kept(flow, emc_seconds());
             EMC_TRY(w->p->each(w->p->context, item));
             (void)emc_queue_push(w->unused, item); /* false: nobody needs it any more */
         }
@@ -379,6 +407,7 @@ emc_status emc_pipeline_run(const emc_pipeline *pipeline)
     has_reader = pthread_create(&reader, NULL, reader_thread, &w) == 0;
     has_engine = has_reader && pthread_create(&engine, NULL, engine_thread, &w) == 0;
     status = has_engine ? hand_out(&w) : emc_fail(EMC_ERR_NOMEM, "a thread cannot be started");
+    emc_flow_does(pipeline->flow, EMC_KEEPER, EMC_RESTS, emc_seconds());
     if (status != EMC_OK)
         note_failure(&w, status);
     if (has_reader)

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "annotate/answer.h"
+#include "annotate/flow.h"
 #include "annotate/input.h"
 #include "annotate/prompt.h"
 #include "base/status.h"
@@ -59,6 +60,7 @@ typedef struct {
     int max_prompt; /* tokens; a longer one fails with reason prompt_too_long */
     int n_labels;
     const volatile sig_atomic_t *cancel; /* may be NULL */
+    emc_flow *flow;                      /* begun; is told what happens; may be NULL */
 
     /* What to read next; called on the thread that reads. */
     emc_status (*next)(void *context, emc_range *range, emc_range_outcome *outcome);
@@ -71,10 +73,10 @@ typedef struct {
 /*
  * Reads and answers until `next` says that there is no more. A failure of a callback ends the work.
  * Memory: a fixed number of items.
- * EMC_ERR_CANCELLED: *cancel was set. Then nothing more is read or asked, and what the engine holds
- * is finished only as far as it makes a range whole. After EMC_ERR_DEVICE, too, cells that were
- * answered before it have come, as far as no earlier one lacks. Otherwise the first failure of any
- * thread.
+ * EMC_ERR_CANCELLED: *cancel was set. Then nothing more is read or asked, what the engine holds is
+ * finished, and all of it has come: the beginning of the cells that were to be read. After
+ * EMC_ERR_DEVICE, too, cells that were answered before it have come, as far as no earlier one
+ * lacks. Otherwise the first failure of any thread.
  */
 emc_status emc_pipeline_run(const emc_pipeline *pipeline);
 

@@ -20,6 +20,7 @@ static void add_mark(emc_progress_meter *meter, double now, int64_t n_done)
         for (int i = 1; i < EMC_N_MARKS; i++) {
             meter->mark_at[i - 1] = meter->mark_at[i];
             meter->mark_done[i - 1] = meter->mark_done[i];
+            meter->mark_flow[i - 1] = meter->mark_flow[i];
         }
         meter->n_marks--;
     }
@@ -44,4 +45,30 @@ bool emc_progress_step(emc_progress_meter *meter, double now, int64_t n_done, in
         return false;
     meter->last_call = now;
     return true;
+}
+
+static double sum(const double *seconds)
+{
+    double all = 0;
+
+    for (int i = 0; i < EMC_N_DEEDS; i++)
+        all += seconds[i];
+    return all;
+}
+
+void emc_progress_flow(emc_progress_meter *meter, double now, double begin,
+                       const emc_flow_view *view, emc_progress *out)
+{
+    const double seconds = sum(view->seconds[EMC_KEEPER]);
+    const emc_flow_view *then = meter->n_marks > 1 ? &meter->mark_flow[0] : NULL;
+
+    if (meter->mark_at[meter->n_marks - 1] >= now)
+        meter->mark_flow[meter->n_marks - 1] = *view;
+    out->cells_per_s_mean = seconds > 0 ? (double)view->n_kept / seconds : 0;
+    out->seconds_to_first = view->first_at >= 0 ? view->first_at - begin : -1;
+    out->n_ahead = (int)(view->n_read - view->n_taken);
+    out->n_engine = (int)(view->n_taken - view->n_answered);
+    out->n_finished = (int)(view->n_answered - view->n_kept);
+    out->engine_waited = emc_flow_engine_waited(view, then);
+    out->limit = emc_flow_limit(view, then);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "annotate/part.h"
 #include "annotate/progress.h"
 #include "annotate/run_parts.h"
 #include "annotate/work.h"
@@ -58,17 +59,36 @@ emc_status run_check_cancel(const emc_run *r)
 
 /* ---- cells, then results ---- */
 
+static void describe_flow(emc_run *r, const emc_flow_view *flow, double device_seconds)
+{
+    emc_annotate_summary *s = r->summary;
+    const double seconds =
+        flow->seconds[EMC_ASKER][EMC_WAITS] + flow->seconds[EMC_ASKER][EMC_WORKS];
+
+    if (s->n_answered == 0) /* not of shards that had to be repaired */
+        s->seconds_to_first = flow->first_at >= 0 ? flow->first_at - r->begin : -1;
+    s->engine_waited = emc_flow_engine_waited(flow, NULL);
+    s->device_busy = seconds > 0 ? device_seconds / seconds : 0;
+    s->limit = emc_flow_limit(flow, NULL);
+}
+
 static emc_status do_cells(emc_run *r)
 {
     emc_annotate_summary *s = r->summary;
+    emc_engine_stats before, after;
     emc_work work = {.session = &r->session,
                      .plan = &r->plan,
                      .ledger = r->ledger,
-                     .n_done_before = r->survey.n_cells};
+                     .run_dir = r->folder.path,
+                     .n_done_before = r->survey.n_cells,
+                     .begin = r->begin};
     const double begin = emc_seconds();
 
     run_show_stage(r, EMC_STAGE_CELLS, work.n_done_before);
+    emc_engine_get_stats(r->session.engine, &before);
     emc_status status = emc_work_run(&work);
+    emc_engine_get_stats(r->session.engine, &after);
+    describe_flow(r, &work.flow, 1e-3 * (after.device_ms - before.device_ms));
     s->seconds_run += emc_seconds() - begin;
     s->n_answered += work.n_answered;
     s->n_prompt_tokens += work.n_prompt_tokens;
@@ -127,18 +147,24 @@ static emc_status fill_summary(emc_run *r)
 static emc_status tell_how_to_resume(const emc_run *r, emc_status status)
 {
     emc_ledger_state state = {0};
-    char message[700];
+    char message[700], parts[64] = "";
+    int64_t n_cells = 0;
     const int64_t n_shards = emc_plan_n_shards(&r->plan);
 
     snprintf(message, sizeof(message), "%s", emc_message());
     const bool looked =
         emc_ledger_look(&state, r->folder.path, n_shards, r->plan.max_tries) == EMC_OK;
     const long long n_done = looked ? (long long)state.n_done : 0;
+    if (looked &&
+        emc_part_count(&n_cells, r->folder.path, &r->plan, state.parts, state.n_parts) == EMC_OK &&
+        n_cells > 0)
+        snprintf(parts, sizeof(parts), ", and %lld cell%s of others,", (long long)n_cells,
+                 n_cells == 1 ? "" : "s");
     emc_ledger_state_free(&state);
     return emc_fail(status,
-                    "%s; %lld of %lld shards are done in %s: the same command with --resume%s%s "
+                    "%s; %lld of %lld shards are done%s in %s: the same command with --resume%s%s "
                     "goes on",
-                    message, n_done, (long long)n_shards, r->folder.path,
+                    message, n_done, (long long)n_shards, parts, r->folder.path,
                     r->folder.temporary ? " --run-dir " : "",
                     r->folder.temporary ? r->folder.path : "");
 }
@@ -176,6 +202,7 @@ emc_status emc_annotate(emc_annotate_summary **out, const emc_annotate_options *
 
     *out = NULL;
     EMC_TRY(emc_alloc(&r.summary, 1, sizeof(*r.summary), "summary"));
+    r.summary->seconds_to_first = -1;
     status = run_open(&r);
     if (status == EMC_OK)
         status = work_and_write(&r);

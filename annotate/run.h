@@ -67,11 +67,32 @@ typedef enum {
     EMC_STAGE_WRITE  /* committing the results */
 } emc_stage;
 
+/* Which part of the way from the file to the result sets its speed. */
+typedef enum {
+    EMC_LIMIT_UNKNOWN, /* nothing was answered yet */
+    EMC_LIMIT_READING, /* the file, and the ranking of its values */
+    EMC_LIMIT_PROMPTS, /* prompts and their ids */
+    EMC_LIMIT_ENGINE,  /* the model */
+    EMC_LIMIT_WRITING  /* shards, and rows that are written as they finish */
+} emc_limit;
+
+/* "reading", "prompts", "engine", "writing"; "" where it is not known. Static. */
+const char *emc_limit_name(emc_limit limit);
+
 typedef struct {
     emc_stage stage;
     int64_t n_done, n_total; /* cells */
     double cells_per_s;      /* over the last seconds; 0 while not known */
     double seconds_left;     /* < 0 while not known */
+
+    /* EMC_STAGE_CELLS, of this process. */
+    double cells_per_s_mean; /* since its first cell was read; 0 while not known */
+    double seconds_to_first; /* from the call to the first cell that was finished; < 0: none is */
+    int n_ahead;             /* cells that are read and wait for the engine */
+    int n_engine;            /* in the engine */
+    int n_finished;          /* answered, waiting for an earlier cell or for being kept */
+    double engine_waited;    /* the share of the last seconds in which the engine had no cell */
+    emc_limit limit;         /* over the last seconds */
 } emc_progress;
 
 /* Zero-initialise, then emc_annotate_defaults. Strings are borrowed for the call. */
@@ -144,6 +165,12 @@ typedef struct {
     int64_t n_prompt_tokens; /* of the cells asked, the common prefix counted for each */
     int prefix_tokens;
     double cells_per_s; /* asked cells over seconds_run */
+    double seconds_to_first; /* from the call to the first cell that was finished; < 0: none was */
+    double engine_waited;    /* the share of the engine's time in which it had no cell, though some
+                                were still to be read: what the host made the device wait */
+    double device_busy;      /* the share of the engine's time that steps took on the device; 0:
+                                nobody measured it */
+    emc_limit limit;         /* over all of it */
     emc_engine_stats engine;
 } emc_annotate_summary;
 

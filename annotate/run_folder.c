@@ -26,7 +26,7 @@ static bool is_our_file(const char *name)
 
 static bool is_our_folder(const char *name)
 {
-    static const char *const folders[] = {"claims", "workers", "done", "failed"};
+    static const char *const folders[] = {"claims", "workers", "done", "failed", "parts"};
 
     for (size_t i = 0; i < EMC_COUNT(folders); i++) {
         if (strcmp(name, folders[i]) == 0)
@@ -83,7 +83,7 @@ static emc_status remove_folder(const char *path, const char *name)
 /* run.json goes last: until then it is known as a run folder, should this be interrupted. */
 static emc_status empty_folder(const char *path)
 {
-    static const char *const folders[] = {"claims", "workers", "failed", "done"};
+    static const char *const folders[] = {"claims", "workers", "failed", "parts", "done"};
     DIR *dir;
 
     for (size_t i = 0; i < EMC_COUNT(folders); i++)

@@ -115,6 +115,15 @@ int64_t emc_shard_writer_n(const emc_shard_writer *writer)
     return writer->n;
 }
 
+emc_status emc_shard_writer_cut(emc_shard_writer *writer)
+{
+    if (writer->n < 1 || writer->ended)
+        return emc_fail(EMC_ERR_ARG, "shard %lld: nothing to cut", (long long)writer->head.shard);
+    writer->head.n_cells = writer->n;
+    put_u64((unsigned char *)writer->text.bytes + 40, (uint64_t)writer->n);
+    return EMC_OK;
+}
+
 static emc_status add_string(emc_text *text, const char *string)
 {
     const size_t n = strlen(string);
@@ -466,6 +475,34 @@ emc_status emc_shard_open(emc_shard **out, const char *path, const emc_shard_hea
         (*out)->owned = bytes;
     else
         free(bytes);
+    return status;
+}
+
+emc_status emc_shard_open_part(emc_shard **out, int64_t *n, const char *path,
+                               const emc_shard_head *wanted)
+{
+    emc_shard_head part = *wanted;
+    char *bytes = NULL;
+    size_t n_bytes;
+    emc_status status;
+
+    *out = NULL;
+    *n = 0;
+    EMC_TRY(emc_file_read(&bytes, &n_bytes, path, MOST_BYTES));
+    status = check_bytes((unsigned char *)bytes, n_bytes, path);
+    if (status == EMC_OK)
+        part.n_cells = get_i64((unsigned char *)bytes + 40);
+    if (status == EMC_OK && (part.n_cells < 1 || part.n_cells >= wanted->n_cells))
+        status = emc_fail(EMC_ERR_FORMAT, "%s: a part of %lld cells of a shard of %lld", path,
+                          (long long)part.n_cells, (long long)wanted->n_cells);
+    if (status == EMC_OK)
+        status = emc_shard_parse(out, bytes, n_bytes, path, &part);
+    if (status == EMC_OK) {
+        (*out)->owned = bytes;
+        *n = part.n_cells;
+    } else {
+        free(bytes);
+    }
     return status;
 }
 

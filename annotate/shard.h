@@ -33,6 +33,9 @@ void emc_shard_writer_close(emc_shard_writer *writer); /* NULL is fine */
  * status, label or reason that does not exist. */
 emc_status emc_shard_writer_add(emc_shard_writer *writer, const emc_result_row *row);
 int64_t emc_shard_writer_n(const emc_shard_writer *writer);
+/* The rows so far are all that the file will have: the finished beginning of a shard, a part.
+ * EMC_ERR_ARG: there are none. */
+emc_status emc_shard_writer_cut(emc_shard_writer *writer);
 /* The whole file, borrowed until close; nothing can be added after it. EMC_ERR_ARG: rows are
  * missing. */
 emc_status emc_shard_writer_bytes(emc_shard_writer *writer, const void **bytes, size_t *n_bytes);
@@ -44,6 +47,9 @@ emc_status emc_shard_writer_bytes(emc_shard_writer *writer, const void **bytes, 
  */
 typedef struct emc_shard emc_shard;
 emc_status emc_shard_open(emc_shard **out, const char *path, const emc_shard_head *wanted);
+/* The same of a part: of 1 to wanted->n_cells - 1 cells, *n of them. */
+emc_status emc_shard_open_part(emc_shard **out, int64_t *n, const char *path,
+                               const emc_shard_head *wanted);
 void emc_shard_close(emc_shard *shard); /* NULL is fine */
 /* Row 0 <= i < n_cells; what it points to is borrowed from the shard. Reasons and statuses are the
  * static words of answer.h. */
