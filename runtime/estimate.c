@@ -12,19 +12,32 @@
 #include "runtime/engine.h"
 
 /*
- * Parts of the ceilings. CPU: `emcell bench` with the demo model and of the shape of Qwen3-0.6B
- * (bench/RESULTS.md). GPU: the aims of an H200, not yet measured (bench/RESULTS.md).
+ * Parts of the ceilings (emc_ceilings) that operations reach. CPU: `emcell bench` with the demo
+ * model (hidden 256, head_dim 64) and of the shape of Qwen3-0.6B (1024, 128), see bench/RESULTS.md;
+ * there short sums and small heads reach less. GPU: the aims for an H200, not yet measured.
  */
 typedef struct {
-    double products, attention, head; /* of emc_ceilings.product_flops */
-    double bytes;                     /* of emc_ceilings.copy_bytes */
-    double busy;                      /* part of the time that the device computes */
+    double products; /* of product_flops, for long sums */
+    double half;     /* length of a sum that reaches half of that */
+    double attention, head;
+    double full_head_dim; /* from here on attention reaches it; below in proportion */
+    double bytes;         /* of copy_bytes */
+    double busy;          /* of the time: the device computes */
 } reached;
 
-static const reached cpu_reached = {
-    .products = 0.75, .attention = 0.30, .head = 0.75, .bytes = 0.30, .busy = 0.97};
-static const reached gpu_reached = {
-    .products = 0.93, .attention = 0.50, .head = 0.80, .bytes = 0.85, .busy = 0.98};
+static const reached cpu_reached = {.products = 1,
+                                    .half = 160,
+                                    .attention = 0.38,
+                                    .full_head_dim = 128,
+                                    .head = 0.30,
+                                    .bytes = 0.25,
+                                    .busy = 0.97};
+static const reached gpu_reached = {.products = 0.93,
+                                    .attention = 0.50,
+                                    .full_head_dim = 128,
+                                    .head = 0.80,
+                                    .bytes = 0.85,
+                                    .busy = 0.98};
 
 #define SEARCHED_WAYS 1.5 /* of EMC_ASK_BEST: the likeliest choice's, and half of another's */
 
@@ -159,14 +172,16 @@ static double head_flop(const emc_model *model, double n_readers)
     return 2 * w.hidden * w.vocab * n_readers;
 }
 
-/* Of a row and a matrix: x A^T, then its product with B^T of n of the matrix's rows. */
+/* Of a row and a matrix: x A^T, then its product with B^T of n of the matrix's rows. A table gives
+ * the row's column of A, which is looked up. */
 static double update_flop(const emc_model *model, emc_matrix_role role, int layer, double n)
 {
     emc_low_rank_shape shape;
 
     if (model->merged || emc_weight_source_shape(model->source, role, layer, &shape) != EMC_OK)
         return 0;
-    return 2.0 * shape.rank * (shape.k + (n < 0 ? (double)shape.n : n));
+    return 2.0 * shape.rank *
+           ((role == EMC_MATRIX_EMBED ? 0.0 : shape.k) + (n < 0 ? (double)shape.n : n));
 }
 
 static double adapter_flop(const emc_model *model, double n_rows, double n_readers)
@@ -174,7 +189,8 @@ static double adapter_flop(const emc_model *model, double n_rows, double n_reade
     static const emc_matrix_role after[] = {EMC_MATRIX_O, EMC_MATRIX_GATE_UP, EMC_MATRIX_DOWN};
     const widths w = widths_of(model);
     const int last = model->info.n_layers - 1;
-    double flop = n_readers * update_flop(model, EMC_MATRIX_HEAD, 0, -1);
+    double flop = n_readers * update_flop(model, EMC_MATRIX_HEAD, 0, -1) +
+                  n_rows * update_flop(model, EMC_MATRIX_EMBED, 0, -1);
 
     for (int l = 0; l <= last; l++) {
         for (size_t i = 0; i < EMC_COUNT(after); i++)
@@ -213,7 +229,8 @@ static emc_status add_to_plan(emc_engine *engine, const emc_engine_wanted *wante
     if (wanted->n_choices > 0)
         EMC_TRY(emc_choices_open(&choices, wanted->choices, wanted->begin, wanted->n_choices,
                                  info->vocab, EMC_MAX_PATH));
-    plan->n_pages = engine->options.n_pages + emc_pages_for(wanted->n_prefix);
+    plan->n_pages = engine->options.n_pages + emc_pages_for(wanted->n_prefix) +
+                    (choices ? emc_engine_reserve_for(choices) : 0);
     plan->pages = plan->page_bytes * (size_t)plan->n_pages;
     engine->rope_len = engine->plan_positions;
     plan->activations +=
@@ -235,8 +252,8 @@ emc_status emc_estimate_engine(const emc_model *model, const emc_engine_wanted *
 
     *out = (emc_engine_estimate){0};
     EMC_TRY(emc_engine_set_up(&engine, &wanted->options));
-    out->options = engine.options;
     fits = emc_engine_make_plan(&engine);
+    out->options = engine.options;
     if (fits != EMC_OK && fits != EMC_ERR_DEVICE)
         return fits;
     status = add_to_plan(&engine, wanted);
@@ -265,26 +282,30 @@ void emc_estimate_time(const emc_model *model, const emc_engine_estimate *engine
                        emc_time_estimate *out)
 {
     const reached *part = model->choice.gpu >= 0 ? &gpu_reached : &cpu_reached;
-    const double flops = ceilings->product_flops;
+    const double hidden = model->info.hidden, head_dim = model->info.head_dim;
+    const double products =
+        ceilings->product_flops * part->products * hidden / (hidden + part->half);
+    const double attention =
+        ceilings->product_flops * part->attention * fmin(1, head_dim / part->full_head_dim);
     double n_rows = work->n_rows, n_readers = work->n_readers;
     emc_flop flop;
 
     *out = (emc_time_estimate){0};
     out->n_steps = ceil(fmax(n_rows / engine->options.max_num_batched_tokens,
                              n_readers / engine->options.max_num_readers));
-    if (!(flops > 0 && ceilings->copy_bytes > 0))
+    if (!(ceilings->product_flops > 0 && ceilings->copy_bytes > 0))
         return;
     emc_estimate_flop(model, work, &flop);
-    out->attention_seconds = flop.attention / (part->attention * flops);
+    out->attention_seconds = flop.attention / attention;
     out->other_seconds =
         other_bytes(model, n_rows, n_readers) / (part->bytes * ceilings->copy_bytes);
     if (!model->dev->at_once) {
         n_rows = out->n_steps * engine->options.max_num_batched_tokens;
         n_readers = out->n_steps * engine->options.max_num_readers;
     }
-    out->product_seconds = product_flop(model, n_rows, n_readers) / (part->products * flops);
-    out->head_seconds = head_flop(model, n_readers) / (part->head * flops);
-    out->adapter_seconds = adapter_flop(model, n_rows, n_readers) / (part->products * flops);
+    out->product_seconds = product_flop(model, n_rows, n_readers) / products;
+    out->head_seconds = head_flop(model, n_readers) / (part->head * ceilings->product_flops);
+    out->adapter_seconds = adapter_flop(model, n_rows, n_readers) / products;
     out->seconds = (out->product_seconds + out->attention_seconds + out->head_seconds +
                     out->adapter_seconds + out->other_seconds) /
                    part->busy;
