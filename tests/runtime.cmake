@@ -1,8 +1,10 @@
 emt_add_test(NAME test_runtime_pages SOURCES test_runtime_pages.c LINKS emc_runtime emc_loader emc_kernels)
 emt_add_test(NAME test_runtime_choices SOURCES test_runtime_choices.c LINKS emc_runtime emc_loader emc_kernels)
-emt_add_test(NAME test_search SOURCES test_search.c search_case.c ref/ref_search.c
-  LINKS emc_runtime m)
-foreach(subject model golden answers bits engine flight plan)
+foreach(subject search search_bounds)
+  emt_add_test(NAME test_${subject} SOURCES test_${subject}.c search_case.c ref/ref_search.c
+    LINKS emc_runtime m)
+endforeach()
+foreach(subject model golden answers bits engine flight plan search)
   emt_add_test(NAME test_runtime_${subject} SOURCES test_runtime_${subject}.c runtime_case.c
     LINKS emc_runtime emc_loader emc_kernels)
 endforeach()
@@ -12,7 +14,7 @@ set(virtual_builds fast)
 if(EMCELL_FULL_TESTS)
   set(virtual_builds fast check)
 endif()
-foreach(subject golden answers bits engine flight plan)
+foreach(subject golden answers bits engine flight plan search)
   emt_add_virtual_test(NAME test_runtime_${subject} SOURCES test_runtime_${subject}.c runtime_case.c
     BUILDS ${virtual_builds} LINKS emc_runtime emc_loader emc_kernels)
 endforeach()

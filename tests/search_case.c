@@ -31,8 +31,9 @@ static float logit(const made_model *model, uint64_t state, int32_t token)
     case STYLE_FLAT:
         return (float)(sign * u);
     case STYLE_PEAKED:
-    case STYLE_ABOVE:
         return (float)(sign * 12 * u);
+    case STYLE_ABOVE:
+        return (float)(token == 1 || (token == 2 && state % 2 == 0) ? u : -80);
     case STYLE_NEAR:
         return (float)(1e-6 * u);
     case STYLE_EVEN:

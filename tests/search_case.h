@@ -27,7 +27,7 @@ typedef enum {
     STYLE_ONE,    /* all mass on one token, exactly */
     STYLE_LEAK,   /* nearly all mass beside the set */
     STYLE_FAR,    /* log-probabilities about -1e6 */
-    STYLE_ABOVE,  /* the log of the sum too low, as far as rounding may bring it */
+    STYLE_ABOVE,  /* all mass on one or two tokens, which add up to more than 1 by rounding */
     N_STYLES
 } search_style;
 
