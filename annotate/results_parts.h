@@ -53,6 +53,7 @@ emc_status results_tables_open(results_tables **out, const emc_results_options *
                                const emc_results_run *run, const results_survey *survey);
 void results_tables_close(results_tables *tables); /* removes what was not committed */
 emc_status results_tables_add(results_tables *tables, const emc_result_row *row);
+emc_status results_tables_flush(results_tables *tables); /* of the result table */
 emc_status results_tables_commit(results_tables *tables);
 
 /* ---- .h5ad ---- */

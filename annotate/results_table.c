@@ -180,6 +180,11 @@ emc_status results_tables_add(results_tables *tables, const emc_result_row *row)
     return emc_table_end_row(tables->matrix);
 }
 
+emc_status results_tables_flush(results_tables *tables)
+{
+    return emc_table_flush(tables->table);
+}
+
 emc_status results_tables_commit(results_tables *tables)
 {
     if (tables->matrix)

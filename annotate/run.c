@@ -81,7 +81,8 @@ static emc_status do_cells(emc_run *r)
                      .ledger = r->ledger,
                      .run_dir = r->folder.path,
                      .n_done_before = r->survey.n_cells,
-                     .begin = r->begin};
+                     .begin = r->begin,
+                     .stream = r->stream};
     const double begin = emc_seconds();
 
     run_show_stage(r, EMC_STAGE_CELLS, work.n_done_before);
@@ -100,14 +101,26 @@ static emc_status do_cells(emc_run *r)
     return status;
 }
 
+/* What is done already goes out first. */
+static emc_status begin_stream(emc_run *r)
+{
+    if (r->options->order != EMC_ORDER_FINISHED)
+        return EMC_OK;
+    if (!r->stream)
+        EMC_TRY(emc_stream_open(&r->stream, &r->results, &r->plan));
+    return emc_stream_add_done(r->stream, &r->survey, r->folder.path);
+}
+
 static emc_status work_and_write(emc_run *r)
 {
     for (int round = 0; round <= MAX_REPAIRS; round++) {
         bool repair;
         if (!r->complete) {
             EMC_TRY(run_need_model(r));
+            EMC_TRY(begin_stream(r));
             EMC_TRY(do_cells(r));
         }
+        EMC_TRY(begin_stream(r));
         EMC_TRY(run_write(r, &repair));
         if (!repair)
             return EMC_OK;
@@ -177,6 +190,7 @@ static bool is_resumable(emc_status status)
 
 static void close_run(emc_run *r)
 {
+    emc_stream_close(r->stream);
     emc_ledger_close(r->ledger);
     emc_session_close(&r->session);
     emc_survey_free(&r->survey);

@@ -62,6 +62,13 @@ typedef struct {
 #define EMC_MIN_GENE_MATCH 0.5
 
 typedef enum {
+    EMC_ORDER_INPUT,   /* rows of the results come in the order of the input, at the end */
+    EMC_ORDER_FINISHED /* in that of finished shards, as soon as each is: once every row of the run,
+                          those of shards that were finished before, or by others, too. For tables
+                          on standard output or a pipe; the set of rows is the same */
+} emc_order;
+
+typedef enum {
     EMC_STAGE_LOAD,  /* opening input and model */
     EMC_STAGE_CELLS, /* annotating */
     EMC_STAGE_WRITE  /* committing the results */
@@ -103,6 +110,7 @@ typedef struct {
     /* What is written, and where. Its own callback and cancel are not looked at. Probabilities are
      * kept in the run folder when they are asked for here. */
     emc_results_options results;
+    emc_order order;
 
     const char *run_dir; /* NULL: results.output_path with ".run" after it, or a temporary folder
                             where that is "-", a device or a pipe */
@@ -199,7 +207,8 @@ void emc_annotate_summary_close(emc_annotate_summary *summary); /* NULL is fine 
  * file. EMC_ERR_CONFIG: too few known genes (see emc_gene_match), labels without a profile's or a
  * file's, two labels of the same tokens, a prompt whose fixed part is longer than the context, a
  * run folder that was begun with other settings (each is named).
- * EMC_ERR_USAGE: an output that would replace what is read, or the other output.
+ * EMC_ERR_USAGE: an output that would replace what is read, or the other output; results that
+ * cannot be written as they finish.
  * EMC_ERR_CREATE: a run is there and neither resume nor force is set, or its folder cannot be made.
  * EMC_ERR_CANCELLED: *cancel was set. EMC_ERR_LOST: the device failed while cells were annotated.
  * After these two and EMC_ERR_IO, finished shards are in the run folder and the line says how to go

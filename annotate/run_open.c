@@ -231,6 +231,8 @@ static emc_status open_session(emc_run *r)
     r->results.cancel = r->options->cancel;
     r->results.on_log = r->options->on_log;
     r->results.context = r->options->context;
+    if (r->options->order == EMC_ORDER_FINISHED)
+        EMC_TRY(emc_stream_check(&r->results));
     EMC_TRY(check_files(r->options));
     run_show_stage(r, EMC_STAGE_LOAD, 0);
     EMC_TRY(emc_session_open(&r->session));

@@ -7,6 +7,7 @@
 #include "annotate/run.h"
 #include "annotate/run_folder.h"
 #include "annotate/session.h"
+#include "annotate/stream.h"
 #include "base/status.h"
 
 #ifdef __cplusplus
@@ -23,6 +24,7 @@ typedef struct {
     emc_plan plan;
     emc_ledger *ledger;
     emc_survey survey;
+    emc_stream *stream; /* EMC_ORDER_FINISHED, once it has begun; else NULL */
     char *merged_before; /* what merged.json held when this process came; NULL: it was not there */
     bool complete;       /* every shard is done, as far as this process has seen */
     double begin;        /* of the call, emc_seconds() */

@@ -171,8 +171,11 @@ static emc_status write_results(emc_run *r, bool *repair)
     }
     EMC_TRY(run_check_cancel(r));
     run_show_stage(r, EMC_STAGE_WRITE, r->survey.n_cells);
-    EMC_TRY(
-        emc_merge_write(&r->survey, r->folder.path, &r->plan, &r->results, r->options->input_path));
+    if (r->stream)
+        EMC_TRY(emc_stream_add_done(r->stream, &r->survey, r->folder.path));
+    else
+        EMC_TRY(emc_merge_write(&r->survey, r->folder.path, &r->plan, &r->results,
+                                r->options->input_path));
     r->summary->written = true;
     return mark_merged(r);
 }

@@ -10,6 +10,7 @@
 #include "annotate/part.h"
 #include "annotate/progress.h"
 #include "annotate/shard.h"
+#include "annotate/shard_parse.h"
 #include "base/size.h"
 #include "base/text.h"
 
@@ -197,6 +198,18 @@ static emc_status begin_shard(state *s, int64_t shard)
     return status;
 }
 
+static emc_status stream_out(state *s, int64_t shard, const void *bytes, size_t n_bytes)
+{
+    emc_shard_head head;
+    emc_shard *rows;
+
+    emc_plan_shard(s->work->plan, shard, &head);
+    EMC_TRY(emc_shard_parse(&rows, bytes, n_bytes, "a shard", &head));
+    const emc_status status = emc_stream_add(s->work->stream, shard, rows);
+    emc_shard_close(rows);
+    return status;
+}
+
 static emc_status publish(state *s, const emc_range *range)
 {
     const void *bytes;
@@ -204,6 +217,8 @@ static emc_status publish(state *s, const emc_range *range)
 
     EMC_TRY(emc_shard_writer_bytes(s->writer, &bytes, &n_bytes));
     EMC_TRY(emc_ledger_publish(s->work->ledger, range->shard, bytes, n_bytes));
+    if (s->work->stream)
+        EMC_TRY(stream_out(s, range->shard, bytes, n_bytes));
     let_go(s, range);
     emc_shard_writer_close(s->writer);
     s->writer = NULL;

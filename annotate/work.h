@@ -8,6 +8,7 @@
 #include "annotate/ledger.h"
 #include "annotate/plan.h"
 #include "annotate/session.h"
+#include "annotate/stream.h"
 #include "base/status.h"
 
 #ifdef __cplusplus
@@ -19,6 +20,7 @@ typedef struct {
     const emc_plan *plan;
     emc_ledger *ledger;
     const char *run_dir;   /* its folder */
+    emc_stream *stream;    /* gets the shards that are published; may be NULL */
     int64_t n_done_before; /* cells in shards that were finished; for the progress */
     double begin;          /* of the whole call, emc_seconds() */
 
@@ -30,7 +32,8 @@ typedef struct {
 /*
  * Returns when every shard is done or parked, by this process or another. What it claimed and did
  * not publish stays claimed until the ledger closes. Errors as emc_pipeline_run and emc_ledger;
- * EMC_ERR_IO, too, when the input is no longer the file that was opened.
+ * EMC_ERR_IO, too, when the input is no longer the file that was opened, and when nobody reads the
+ * stream any more.
  *
  * A shard with a part begins behind it. After an error that says nothing of the answers so far, the
  * answered beginning of the shard in work is kept as its part; that this fails is logged, and the

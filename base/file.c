@@ -294,10 +294,14 @@ emc_status emc_out_file_write(emc_out_file *file, const void *bytes, size_t n_by
     return EMC_OK;
 }
 
+emc_status emc_out_file_flush(emc_out_file *file)
+{
+    return fflush(file->stream) == 0 ? EMC_OK : write_failed(file);
+}
+
 emc_status emc_out_file_commit(emc_out_file *file)
 {
-    if (fflush(file->stream) != 0)
-        return write_failed(file);
+    EMC_TRY(emc_out_file_flush(file));
     if (file->temporary[0] &&
         (fsync(fileno(file->stream)) != 0 || rename(file->temporary, file->path) != 0))
         return write_failed(file);

@@ -57,6 +57,8 @@ emc_status emc_out_file_open(emc_out_file **out, const char *path);
 /* Buffered. EMC_ERR_IO (disk full, closed pipe) here or at the commit, never silently. */
 emc_status emc_out_file_write(emc_out_file *file, const void *bytes, size_t n_bytes);
 emc_status emc_out_file_commit(emc_out_file *file);
+/* What was written goes to the system; for who reads the other end of a pipe. */
+emc_status emc_out_file_flush(emc_out_file *file);
 void emc_out_file_close(emc_out_file *file);
 
 /* The name being written to; for a signal handler that must remove it. "" where nothing is

@@ -270,6 +270,15 @@ emc_status emc_table_end_row(emc_table *table)
     return EMC_OK;
 }
 
+emc_status emc_table_flush(emc_table *table)
+{
+    if (table->at > 0)
+        return emc_fail(EMC_ERR_ARG, "a table row is unfinished");
+    if (table->gzip)
+        EMC_TRY(deflate_bytes(table, "", 0, Z_SYNC_FLUSH));
+    return emc_out_file_flush(table->file);
+}
+
 emc_status emc_table_commit(emc_table *table)
 {
     if (table->at > 0)

@@ -59,6 +59,10 @@ emc_status emc_table_missing(emc_table *table);
  * later row or at the commit, never silently. */
 emc_status emc_table_end_row(emc_table *table);
 
+/* The rows so far go out, for who reads the other end of a pipe. EMC_ERR_ARG: a row is unfinished.
+ * EMC_ERR_IO. */
+emc_status emc_table_flush(emc_table *table);
+
 /* Flushes and gives the file its name. EMC_ERR_ARG: a row is unfinished. After that, only close. */
 emc_status emc_table_commit(emc_table *table);
 

@@ -18,7 +18,7 @@ typedef struct {
     emc_annotate_options run;
     cli_input_arguments input;
     cli_output_arguments output;
-    const char *model, *answer, *dtype, *log_format, *device;
+    const char *model, *answer, *dtype, *log_format, *device, *order;
     bool quiet, dry_run;
 } arguments;
 
@@ -67,6 +67,9 @@ static bool parse(arguments *a, int argc, char **argv, cli_config **config, int 
          "a margin below M is unknown (default: the profile's)"},
         {CLI_COUNT, 0, "max-tokens", "N", &run->max_tokens, "generate: at most N tokens"},
         CLI_OUTPUT_OPTIONS(a->output),
+        {CLI_STRING, 0, "order", "input|finished", &a->order,
+         "of the rows. finished: as soon as their shard is, for tables on\n"
+         "standard output or a pipe"},
         {CLI_HEADING, 0, "Run", NULL, NULL, NULL},
         {CLI_FLAG, 0, "dry-run", NULL, &a->dry_run,
          "read every cell and say what a run would do and take: tokens, steps,\n"
@@ -132,9 +135,10 @@ static bool parse(arguments *a, int argc, char **argv, cli_config **config, int 
 static bool check(arguments *a)
 {
     static const char *const dtypes[] = {"auto", "float32", "bfloat16", NULL};
+    static const char *const orders[] = {"input", "finished", NULL}; /* as emc_order */
     emc_annotate_options *run = &a->run;
     emc_answer_mode mode;
-    int dtype;
+    int dtype, order;
 
     if (!cli_input("annotate", &a->input) || !cli_output("annotate", &a->output))
         return false;
@@ -159,6 +163,8 @@ static bool check(arguments *a)
         return false;
     if (!cli_choice("annotate", "dtype", a->dtype, dtypes, &dtype))
         return false;
+    if (!cli_choice("annotate", "order", a->order, orders, &order))
+        return false;
     if (a->answer) {
         if (emc_answer_mode_parse(&mode, a->answer) != EMC_OK) {
             cli_usage("annotate", "--answer: \"%s\" is not full or generate", a->answer);
@@ -170,6 +176,7 @@ static bool check(arguments *a)
     run->input = a->input.options;
     run->results = a->output.options;
     run->results.allow_external = run->input.allow_external;
+    run->order = (emc_order)order;
     run->model.dtype = (emc_dtype_choice)dtype;
     run->model.device = a->device;
     return true;
