@@ -35,8 +35,11 @@ bool emc_progress_step(emc_progress_meter *meter, double now, int64_t n_done, in
         add_mark(meter, now, n_done);
     const double seconds = now - meter->mark_at[0];
     const int64_t n = n_done - meter->mark_done[0];
-    *out = (emc_progress){
-        .stage = EMC_STAGE_CELLS, .n_done = n_done, .n_total = n_total, .seconds_left = -1};
+    *out = (emc_progress){.stage = EMC_STAGE_CELLS,
+                          .n_done = n_done,
+                          .n_total = n_total,
+                          .seconds_left = -1,
+                          .seconds_to_first = -1};
     if (seconds > 0 && n > 0) {
         out->cells_per_s = (double)n / seconds;
         out->seconds_left = (double)(n_total - n_done) / out->cells_per_s;

@@ -25,10 +25,22 @@ typedef struct {
 static void on_progress(void *context, const emc_progress *progress)
 {
     cli_log *log = context;
+    const cli_progress shown = {
+        .done = progress->n_done,
+        .total = progress->n_total,
+        .cells_per_s = progress->cells_per_s,
+        .cells_per_s_mean = progress->cells_per_s_mean,
+        .seconds_left = progress->seconds_left,
+        .seconds_to_first = progress->seconds_to_first,
+        .n_ahead = progress->n_ahead,
+        .n_engine = progress->n_engine,
+        .n_finished = progress->n_finished,
+        .engine_waited = progress->engine_waited,
+        .limit = emc_limit_name(progress->limit),
+    };
 
     if (progress->stage == EMC_STAGE_CELLS)
-        cli_log_progress(log, progress->n_done, progress->n_total, progress->cells_per_s,
-                         progress->seconds_left);
+        cli_log_progress(log, &shown);
     else
         cli_log_finish(log);
 }
@@ -212,6 +224,27 @@ static double peak_megabytes(void)
     return getrusage(RUSAGE_SELF, &usage) == 0 ? (double)usage.ru_maxrss / 1024.0 : 0.0;
 }
 
+/* How well the device was fed. */
+static void print_flow(cli_log *log, const emc_annotate_summary *summary)
+{
+    char line[256], busy[64] = "";
+
+    if (log->json && !log->quiet)
+        fprintf(stderr,
+                "{\"event\": \"summary\", \"time\": %.3f, \"cells_per_s\": %.3f, "
+                "\"seconds_to_first\": %.3f, \"engine_waited\": %.4f, \"device_busy\": %.4f, "
+                "\"limit\": \"%s\"}\n",
+                cli_now_s() - log->started_s, summary->cells_per_s, summary->seconds_to_first,
+                summary->engine_waited, summary->device_busy, emc_limit_name(summary->limit));
+    if (summary->device_busy > 0)
+        snprintf(busy, sizeof busy, ", steps took %.1f %% of the time", 100 * summary->device_busy);
+    snprintf(line, sizeof line,
+             "first label after %.1f s; the host made the device wait %.1f %%%s; limit: %s",
+             summary->seconds_to_first, 100 * summary->engine_waited, busy,
+             emc_limit_name(summary->limit));
+    cli_log_info(log, line);
+}
+
 /* What this process did; nothing when every shard was there. */
 static void print_work(cli_log *log, const emc_annotate_summary *summary)
 {
@@ -233,6 +266,8 @@ static void print_work(cli_log *log, const emc_annotate_summary *summary)
              (long long)engine->n_steps, (long long)engine->n_rows, (long long)engine->n_readers,
              peak_megabytes());
     cli_log_info(log, line);
+    if (summary->limit != EMC_LIMIT_UNKNOWN)
+        print_flow(log, summary);
     if (strcmp(summary->chosen, "{}") != 0) {
         snprintf(line, sizeof line, "same bits: %s, products %016llx", summary->device_name,
                  (unsigned long long)cli_hash(summary->chosen));

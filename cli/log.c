@@ -86,32 +86,63 @@ int cli_rate_digits(double rate)
     return rate < 10 ? 2 : 1;
 }
 
-void cli_log_progress(cli_log *log, int64_t done, int64_t total, double cells_per_s,
-                      double seconds_left)
+void cli_progress_line(char *out, size_t n_bytes, const cli_progress *p)
+{
+    char left[32] = "", of_total[32] = "", rate[64] = "", mean[64] = "";
+    const int digits = cli_rate_digits(p->cells_per_s);
+
+    if (p->total >= 0)
+        snprintf(of_total, sizeof of_total, " of %lld", (long long)p->total);
+    if (p->cells_per_s > 0)
+        snprintf(rate, sizeof rate, ", %.*f cells/s", digits, p->cells_per_s);
+    if (p->cells_per_s > 0 && p->cells_per_s_mean > 0)
+        snprintf(mean, sizeof mean, " (mean %.*f)", digits, p->cells_per_s_mean);
+    if (p->total >= 0 && p->seconds_left >= 0)
+        cli_duration(left, sizeof left, p->seconds_left);
+    snprintf(out, n_bytes, "%lld%s cells%s%s%s%s%s%s%s", (long long)p->done, of_total, rate, mean,
+             left[0] ? ", " : "", left, left[0] ? " left" : "", p->limit[0] ? ", limit: " : "",
+             p->limit);
+}
+
+static double known(double value)
+{
+    return value > 0 && isfinite(value) ? value : 0;
+}
+
+void cli_progress_json(char *out, size_t n_bytes, const cli_progress *p)
+{
+    char first[32] = "null", limit[32] = "null";
+
+    if (p->seconds_to_first >= 0)
+        snprintf(first, sizeof first, "%.3f", p->seconds_to_first);
+    if (p->limit[0])
+        snprintf(limit, sizeof limit, "\"%.20s\"", p->limit);
+    snprintf(out, n_bytes,
+             "\"cells\": %lld, \"total\": %lld, \"cells_per_s\": %.3f, \"seconds_left\": %.1f, "
+             "\"cells_per_s_mean\": %.3f, \"seconds_to_first\": %s, \"cells_ahead\": %d, "
+             "\"cells_in_engine\": %d, \"cells_finished\": %d, \"engine_waited\": %.4f, "
+             "\"limit\": %s",
+             (long long)p->done, (long long)p->total, known(p->cells_per_s), known(p->seconds_left),
+             known(p->cells_per_s_mean), first, p->n_ahead, p->n_engine, p->n_finished,
+             known(p->engine_waited), limit);
+}
+
+void cli_log_progress(cli_log *log, const cli_progress *progress)
 {
     const double now = cli_now_s();
-    char left[32] = "", of_total[32] = "", rate[48] = "";
+    char text[512];
 
     if (log->quiet || now < log->next_s)
         return;
     log->next_s = now + (log->terminal ? TERMINAL_EVERY_S : PLAIN_EVERY_S);
     if (log->json) {
-        fprintf(stderr,
-                "{\"event\": \"progress\", \"time\": %.3f, \"cells\": %lld, \"total\": %lld, "
-                "\"cells_per_s\": %.3f, \"seconds_left\": %.1f}\n",
-                now - log->started_s, (long long)done, (long long)total, cells_per_s,
-                seconds_left > 0 && isfinite(seconds_left) ? seconds_left : 0.0);
+        cli_progress_json(text, sizeof text, progress);
+        fprintf(stderr, "{\"event\": \"progress\", \"time\": %.3f, %s}\n", now - log->started_s,
+                text);
         return;
     }
-    if (total >= 0)
-        snprintf(of_total, sizeof of_total, " of %lld", (long long)total);
-    if (cells_per_s > 0)
-        snprintf(rate, sizeof rate, ", %.*f cells/s", cli_rate_digits(cells_per_s), cells_per_s);
-    if (total >= 0 && seconds_left >= 0)
-        cli_duration(left, sizeof left, seconds_left);
-    fprintf(stderr, "%s%lld%s cells%s%s%s%s%s", log->terminal ? "\r\033[K" : "", (long long)done,
-            of_total, rate, left[0] ? ", " : "", left, left[0] ? " left" : "",
-            log->terminal ? "" : "\n");
+    cli_progress_line(text, sizeof text, progress);
+    fprintf(stderr, "%s%s%s", log->terminal ? "\r\033[K" : "", text, log->terminal ? "" : "\n");
     log->line_open = log->terminal;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 /* What a command tells people while it runs, on standard error. */
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/status.h"
@@ -30,10 +31,23 @@ void cli_log_warn(cli_log *log, const char *message);
 /* As cli_fail, in the log's format. */
 int cli_log_fail(cli_log *log, const char *command, emc_status status);
 
-/* done of total cells (total < 0: not known). Drawn at most ten times a second on a terminal, a
- * line every ten seconds otherwise. A rate of 0 and seconds_left < 0 are not known yet. */
-void cli_log_progress(cli_log *log, int64_t done, int64_t total, double cells_per_s,
-                      double seconds_left);
+/* How far a command is. A rate of 0, seconds below 0 and a limit "" are not known yet. */
+typedef struct {
+    int64_t done, total; /* cells; total < 0: not known */
+    double cells_per_s, cells_per_s_mean;
+    double seconds_left;
+    double seconds_to_first;           /* until the first cell was finished */
+    int n_ahead, n_engine, n_finished; /* cells on their way: before, in and behind the engine */
+    double engine_waited;              /* share of the last seconds */
+    const char *limit;                 /* the stage that sets the speed */
+} cli_progress;
+
+/* Drawn at most ten times a second on a terminal, a line every ten seconds otherwise. */
+void cli_log_progress(cli_log *log, const cli_progress *progress);
+
+/* That line, without a line end; as JSON, without the braces. */
+void cli_progress_line(char *out, size_t n_bytes, const cli_progress *progress);
+void cli_progress_json(char *out, size_t n_bytes, const cli_progress *progress);
 
 /* Ends an open progress line. */
 void cli_log_finish(cli_log *log);
