@@ -135,20 +135,27 @@ static emc_status check_rows(const char *name, int rows)
 }
 
 /*
- * A search holds its pages from the step that takes its prompt until the one with its last round
- * was read. A round goes with the first step that is filled when the round before was read: the
- * next one where a step is awaited at once, else the next but one. So with R rounds behind the
- * first a sequence holds pages while R + 1 steps are filled, or 2 R + 2. Most searches end with R =
- * 2: 3 steps, or 6.
+ * A search lasts from the step that takes its prompt until the one with its last round was read. A
+ * round goes with the first step that is filled when the round before was read: the next one where
+ * a step is awaited at once, else the next but one. So with R rounds behind the first a search
+ * lasts, and holds its pages, while R + 1 steps are filled, or 2 R + 2. Most end with R = 2.
+ */
+#define SEARCH_ROUNDS 2
+
+int emc_engine_search_steps(const emc_engine *engine)
+{
+    return engine->max_flights * (SEARCH_ROUNDS + 1);
+}
+
+/*
+ * Pages for the steps that a search lasts. A step of n rows is n / 128 pages of prompts, and what
+ * they leave empty of their last pages. A GPU computes a whole step however few rows are in it, so
+ * there is a third more for that: prompts of 600 rows take 640 / 600 of their rows with the first
+ * nodes, those of 200 take 256 / 200. And 16 pages for prompts that are cut between steps. At 8448
+ * rows that is 8 * 66 + 16 = 544 pages, of which 600-row prompts hold 6 * (8448 / 600) * 5 = 423
+ * and one that is cut. Of the 8B shape in bfloat16 they take 10.3 GB.
  *
- * A step of n rows is n / 128 pages of prompts, and what they leave empty of their last pages. A
- * GPU computes a whole step however few rows are in it, so there is a third more for that: prompts
- * of 600 rows take 640 / 600 of their rows with the first nodes, those of 200 take 256 / 200. That
- * is 8 steps' worth; and 16 pages for prompts that are cut between steps. At 8448 rows 544 pages,
- * of which 600-row prompts hold 6 * (8448 / 600) * 5 = 423 and one that is cut. Of the 8B shape in
- * bfloat16 they take 10.3 GB.
- *
- * Fewer do: whoever finds none waits a step.
+ * Fewer do, where memory is short: a sequence that finds none waits.
  */
 #define CPU_PAGE_STEPS       3
 #define GPU_PAGE_STEPS       8

@@ -146,11 +146,18 @@ emc_status emc_engine_make_room(emc_engine *engine, int n_pages, int n_positions
 emc_status emc_engine_check_ids(const emc_engine *engine, const char *what, const int32_t *ids,
                                 int n);
 
+/* Steps that are filled while a search lasts, for most searches: see engine.c. */
+int emc_engine_search_steps(const emc_engine *engine);
+
 /* Pages set aside for searches that need more than they began with. */
 int emc_engine_reserve_for(const emc_choices *choices);
 
 /* Begins, or begins anew, with the first row. EMC_ERR_NOMEM, never when it begins anew. */
 emc_status emc_sequence_begin(const emc_engine *engine, emc_sequence *sequence);
+
+/* No row will come that is not known now. What a search will ask for is not, but no search asks for
+ * more than there is. */
+bool emc_sequence_is_known(const emc_engine *engine, const emc_sequence *sequence);
 
 /* Asks its search for the next round; false when the search is over. */
 bool emc_sequence_next_round(const emc_engine *engine, emc_sequence *sequence);

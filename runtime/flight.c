@@ -48,14 +48,10 @@ static emc_status queue_step(emc_engine *engine, float *d_all_logits)
     return EMC_OK;
 }
 
-/* Every row that the sequence can ever have is queued. What a search will ask for is not known
- * before its results are read, but no search asks for more than there is. */
+/* Every row that the sequence can ever have is queued. */
 static bool all_queued(const emc_engine *engine, const emc_sequence *sequence)
 {
-    if (sequence->ask == EMC_ASK_GENERATE)
-        return sequence->own_queued == sequence->n_own + sequence->max_tokens - 1;
-    return emc_sequence_rows_ready(sequence) == 0 &&
-           sequence->round_end == engine->choices->n_inner;
+    return emc_sequence_rows_ready(sequence) == 0 && emc_sequence_is_known(engine, sequence);
 }
 
 static void count_queued(emc_engine *engine)

@@ -12,15 +12,25 @@ static void release_borrowed(emc_engine *engine)
     engine->borrowed = NULL;
 }
 
+/*
+ * Rows for the steps that come next beside those in flight are enough, if answers come with every
+ * step. Answers that take several steps come first after these, and until then nobody submits: so
+ * there must be rows for all the steps that such an answer takes.
+ */
 bool emc_engine_is_full(const emc_engine *engine)
 {
-    int64_t rows = 0;
+    const int64_t step = engine->options.max_num_batched_tokens;
+    const int64_t whole = EMC_STEPS_IN_FLIGHT + emc_engine_search_steps(engine);
+    int64_t n_ready = 0, n_rows = 0;
+    bool lasting = false;
 
-    for (int i = 0; i < engine->n_order; i++)
-        rows += emc_sequence_rows_ready(engine->order[i]);
-    /* Beside the steps in flight, those that come next. */
+    for (int i = 0; i < engine->n_order; i++) {
+        n_ready += emc_sequence_rows_ready(engine->order[i]);
+        n_rows += engine->order[i]->n_own;
+        lasting = lasting || !emc_sequence_is_known(engine, engine->order[i]);
+    }
     return engine->n_order + engine->n_finished >= engine->max_sequences ||
-           rows >= EMC_STEPS_IN_FLIGHT * (int64_t)engine->options.max_num_batched_tokens;
+           (n_ready >= EMC_STEPS_IN_FLIGHT * step && (!lasting || n_rows >= whole * step));
 }
 
 static emc_status check_request(const emc_engine *engine, const emc_request *request)

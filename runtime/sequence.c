@@ -10,6 +10,13 @@ int emc_sequence_rows_ready(const emc_sequence *sequence)
            sequence->nodes_queued;
 }
 
+bool emc_sequence_is_known(const emc_engine *engine, const emc_sequence *sequence)
+{
+    if (sequence->ask == EMC_ASK_GENERATE)
+        return sequence->n_generated == sequence->max_tokens - 1;
+    return sequence->round_end == engine->choices->n_inner;
+}
+
 static void take_round(const emc_engine *engine, emc_sequence *sequence, const int32_t *nodes,
                        int n)
 {

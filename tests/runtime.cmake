@@ -4,6 +4,10 @@ foreach(subject search search_bounds)
   emt_add_test(NAME test_${subject} SOURCES test_${subject}.c search_case.c ref/ref_search.c
     LINKS emc_runtime m)
 endforeach()
+emt_add_test(NAME test_engine_exact SOURCES test_engine_exact.c runtime_case.c search_case.c
+  ref/ref_search.c LINKS emc_runtime emc_loader emc_kernels m)
+emt_add_virtual_test(NAME test_engine_exact SOURCES test_engine_exact.c runtime_case.c search_case.c
+  ref/ref_search.c BUILDS fast LINKS emc_runtime emc_loader emc_kernels m)
 foreach(subject model golden answers bits engine flight plan search)
   emt_add_test(NAME test_runtime_${subject} SOURCES test_runtime_${subject}.c runtime_case.c
     LINKS emc_runtime emc_loader emc_kernels)
