@@ -168,27 +168,43 @@ static void fill_nodes(search_case *c, const made_model *model)
     free(states);
 }
 
+/* Few tokens for few choices, so that beginnings are shared. */
+static int most_token(search_shape shape, int n)
+{
+    return shape == SHAPE_SINGLES ? n + 3 : n > 100 ? 24 : 2 + n / 4;
+}
+
+void search_case_draw(search_case *out, search_shape shape, int n, uint64_t *random)
+{
+    const int n_inside = most_token(shape, n);
+    const size_t n_ids = (size_t)n * SEARCH_MOST_TOKENS;
+
+    *out = (search_case){.ids = calloc(n_ids, sizeof(int32_t)),
+                         .begin = calloc((size_t)n + 1, sizeof(int32_t)),
+                         .priors = calloc((size_t)n, sizeof(double))};
+    assert_true(out->ids && out->begin && out->priors);
+    draw_choices(out, shape, n, n_inside, random);
+    for (int i = 0; i < out->n; i++)
+        out->priors[i] = -8 * emt_uniform(random);
+    EMT_OK(emc_choices_open(&out->choices, out->ids, out->begin, out->n, n_inside + 1,
+                            SEARCH_MOST_TOKENS));
+}
+
 void search_case_open(search_case *out, search_shape shape, search_style style, int n,
                       uint64_t *random)
 {
-    const int n_inside = shape == SHAPE_SINGLES ? n + 3 : n > 100 ? 24 : 2 + n / 4;
-    const made_model model = {style, emt_random(random), n_inside};
-    const size_t n_ids = (size_t)n * SEARCH_MOST_TOKENS;
-    search_case c = {.ids = calloc(n_ids, sizeof(int32_t)),
-                     .begin = calloc((size_t)n + 1, sizeof(int32_t)),
-                     .edges = calloc(n_ids, sizeof(double)),
-                     .priors = calloc((size_t)n, sizeof(double))};
+    const made_model model = {style, emt_random(random), most_token(shape, n)};
+    search_case c;
 
-    assert_true(c.ids && c.begin && c.edges && c.priors);
-    draw_choices(&c, shape, n, n_inside, random);
-    EMT_OK(emc_choices_open(&c.choices, c.ids, c.begin, c.n, n_inside + 1, SEARCH_MOST_TOKENS));
+    search_case_draw(&c, shape, n, random);
+    c.edges = calloc((size_t)c.begin[c.n], sizeof(double));
     c.logits = calloc((size_t)c.choices->n_nodes, sizeof(float));
     c.log_sums = calloc((size_t)c.choices->n_nodes, sizeof(float));
-    assert_true(c.logits && c.log_sums);
+    assert_true(c.edges && c.logits && c.log_sums);
     fill_edges(&c, &model);
     fill_nodes(&c, &model);
-    for (int i = 0; i < c.n; i++)
-        c.priors[i] = style == STYLE_EVEN ? -1 : -8 * emt_uniform(random);
+    for (int i = 0; style == STYLE_EVEN && i < c.n; i++)
+        c.priors[i] = -1; /* ties stay ties */
     *out = c;
 }
 

@@ -42,6 +42,8 @@ typedef struct {
     float *log_sums; /* [n_nodes] */
 } search_case;
 
+/* Choices and priors alone. */
+void search_case_draw(search_case *out, search_shape shape, int n, uint64_t *random);
 void search_case_open(search_case *out, search_shape shape, search_style style, int n,
                       uint64_t *random);
 void search_case_close(search_case *c);
