@@ -7,7 +7,17 @@
 #include "annotate/run_parts.h"
 #include "base/size.h"
 
-#define SKIPPED_CELLS 512 /* where a file cannot be read: what comes after may be whole */
+/* Where a part of the file cannot be read, a run gives up its shard. So many cells stand for one
+ * where the run would measure how many it takes. */
+#define RANGE_CELLS 4096
+
+/* What was found of a range, until all of it was read. */
+typedef struct {
+    int64_t n_status[EMC_N_CELL_STATUSES];
+    int64_t n_too_long;
+    int *lengths; /* [range_cells] tokens of those that would be asked, below 0 with the prefix */
+    int64_t n_lengths;
+} found;
 
 typedef struct {
     emc_run run;
@@ -15,9 +25,11 @@ typedef struct {
     const int32_t *prefix;
     int n_prefix;
     emc_rendered rendered;
-    size_t n_lengths; /* room in the two below */
-    int64_t *n_own,
-        *n_on; /* prompts of a length, those that do not begin with the prefix; that do */
+    int64_t range_cells;
+    found found;
+    size_t n_lengths; /* of the two below: prompts of so many tokens */
+    int64_t *n_own;   /* that do not begin with the prefix */
+    int64_t *n_on;    /* that do */
     emc_progress_meter meter;
 } scan;
 
@@ -50,25 +62,38 @@ static bool begins_with_prefix(const scan *s)
 
 static emc_status look_at_cell(scan *s, const emc_input_cell *cell)
 {
-    emc_dry_run *dry = s->dry;
+    found *f = &s->found;
 
     if (cell->status != EMC_CELL_OK) {
-        dry->n_status[cell->status]++;
+        f->n_status[cell->status]++;
         return EMC_OK;
     }
     EMC_TRY(emc_prompter_render(s->run.session.prompter, cell->ranked.genes, cell->ranked.n_top,
                                 false, &s->rendered));
-    if (s->rendered.ids.n > (size_t)dry->max_prompt) {
-        dry->n_status[EMC_CELL_FAILED]++;
-        dry->n_too_long++;
+    if (s->rendered.ids.n > (size_t)s->dry->max_prompt) {
+        f->n_status[EMC_CELL_FAILED]++;
+        f->n_too_long++;
         return EMC_OK;
     }
-    dry->n_status[EMC_CELL_OK]++;
-    if (begins_with_prefix(s))
-        s->n_on[s->rendered.ids.n]++;
-    else
-        s->n_own[s->rendered.ids.n]++;
+    const int length = (int)s->rendered.ids.n;
+    f->n_status[EMC_CELL_OK]++;
+    f->lengths[f->n_lengths++] = begins_with_prefix(s) ? -length : length;
     return EMC_OK;
+}
+
+static void keep_found(scan *s)
+{
+    const found *f = &s->found;
+
+    for (int i = 0; i < EMC_N_CELL_STATUSES; i++)
+        s->dry->n_status[i] += f->n_status[i];
+    s->dry->n_too_long += f->n_too_long;
+    for (int64_t i = 0; i < f->n_lengths; i++) {
+        if (f->lengths[i] < 0)
+            s->n_on[-f->lengths[i]]++;
+        else
+            s->n_own[f->lengths[i]]++;
+    }
 }
 
 static void show_progress(scan *s, int64_t n_done)
@@ -81,45 +106,52 @@ static void show_progress(scan *s, int64_t n_done)
         o->on_progress(o->context, &progress);
 }
 
-/* As far as the file can be read; *position is moved past what was. */
-static emc_status look_at_cells(scan *s, int64_t *position)
+static emc_status look_at_range(scan *s, int64_t first, int64_t n)
 {
     emc_input *input = s->run.session.input;
+    int *lengths = s->found.lengths;
 
-    EMC_TRY(emc_input_seek(input, *position, s->dry->n_cells - *position));
-    while (*position < s->dry->n_cells) {
+    s->found = (found){.lengths = lengths};
+    EMC_TRY(emc_input_seek(input, first, n));
+    for (int64_t i = 0; i < n; i++) {
         emc_input_cell cell;
         bool more;
         EMC_TRY(run_check_cancel(&s->run));
         EMC_TRY(emc_input_next(input, &cell, &more));
         if (!more)
             return emc_fail(EMC_ERR_INTERNAL, "the input ends before position %lld",
-                            (long long)*position);
+                            (long long)(first + i));
         EMC_TRY(look_at_cell(s, &cell));
-        show_progress(s, ++*position);
+        show_progress(s, first + i + 1);
     }
+    keep_found(s);
     return EMC_OK;
 }
 
-/* A run gives up the shards that cannot be read and goes on, so this does likewise. */
 static emc_status look_at_all(scan *s)
 {
+    const int shard_cells = s->run.options->shard_cells;
     emc_dry_run *dry = s->dry;
     const double begin = emc_seconds();
-    int64_t position = 0;
 
-    while (position < dry->n_cells) {
-        const emc_status status = look_at_cells(s, &position);
-        if (status != EMC_OK && status != EMC_ERR_FORMAT && status != EMC_ERR_IO)
-            return status;
+    s->range_cells = s->run.plan.shard_cells > 0 ? s->run.plan.shard_cells
+                     : shard_cells > 0           ? shard_cells
+                                                 : RANGE_CELLS;
+    if (s->range_cells > dry->n_cells)
+        s->range_cells = dry->n_cells;
+    EMC_TRY(emc_alloc(&s->found.lengths, (size_t)s->range_cells, sizeof(*s->found.lengths),
+                      "cells of a range"));
+    for (int64_t first = 0; first < dry->n_cells; first += s->range_cells) {
+        const int64_t left = dry->n_cells - first;
+        const int64_t n = left < s->range_cells ? left : s->range_cells;
+        const emc_status status = look_at_range(s, first, n);
         if (status == EMC_OK)
-            break;
+            continue;
+        if (status != EMC_ERR_FORMAT && status != EMC_ERR_IO)
+            return status;
         if (!dry->unread_reason)
             EMC_TRY(emc_copy_string(&dry->unread_reason, emc_message()));
-        const int64_t left = dry->n_cells - position;
-        const int64_t n = left < SKIPPED_CELLS ? left : SKIPPED_CELLS;
         dry->n_unread += n;
-        position += n;
     }
     dry->seconds_read = emc_seconds() - begin;
     return EMC_OK;
@@ -337,6 +369,7 @@ emc_status emc_annotate_dry_run(emc_dry_run **out, const emc_annotate_options *o
     if (status == EMC_OK)
         status = dry_run(&s);
     emc_rendered_free(&s.rendered);
+    free(s.found.lengths);
     free(s.n_own);
     free(s.n_on);
     emc_session_close(&s.run.session);

@@ -43,8 +43,8 @@ typedef struct {
 
     /* Cells as a run would find them before it asks the model: ok ones are asked. */
     int64_t n_status[EMC_N_CELL_STATUSES];
-    int64_t n_too_long; /* of the failed ones */
-    int64_t n_unread; /* chosen ones where the file cannot be read: what is said leaves them out */
+    int64_t n_too_long;  /* of the failed ones */
+    int64_t n_unread;    /* of shards that cannot be read and would be given up: left out */
     char *unread_reason; /* the first time; NULL: none */
     double seconds_read;
 

@@ -104,7 +104,7 @@ static emc_status add_cells(emc_text *out, const emc_dry_run *d)
         {d->n_status[EMC_CELL_TOO_FEW_GENES], "too_few_genes: see --min-genes"},
         {d->n_too_long, "failed, prompt_too_long: see --n-genes"},
         {bad, "failed, bad_value"},
-        {d->n_unread, "that cannot be read; a run gives up their shards"},
+        {d->n_unread, "of shards that cannot be read and would be given up"},
     };
     for (size_t i = 0; i < EMC_COUNT(rest); i++) {
         if (rest[i].n > 0)

@@ -1,8 +1,12 @@
 #include "annotate_case.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include "base/text.h"
 #include "emt.h"
 
 void watch_progress(void *context, const emc_progress *p)
@@ -60,6 +64,36 @@ void case_annotate(const emc_annotate_options *o)
 
     EMT_OK(emc_annotate(&summary, o));
     emc_annotate_summary_close(summary);
+}
+
+const char *case_model_with_context(int n)
+{
+    static const char *const files[] = {"model.safetensors", "tokenizer.json",
+                                        "tokenizer_config.json", "generation_config.json"};
+    const char *dir = case_keep(emt_temp("short_model"));
+    char path[1024], target[1024];
+    size_t size;
+    emc_text config = {0};
+
+    mkdir(dir, 0700);
+    for (size_t i = 0; i < EMC_COUNT(files); i++) {
+        snprintf(path, sizeof(path), "%s/%s", dir, files[i]);
+        snprintf(target, sizeof(target), "%s/%s", emt_golden("annotate/model"), files[i]);
+        char *whole = realpath(target, NULL);
+        unlink(path);
+        assert_int_equal(symlink(whole, path), 0);
+        free(whole);
+    }
+    char *text = emt_read(emt_golden("annotate/model/config.json"), &size);
+    char *at = strstr(text, "\"max_position_embeddings\": 2048");
+    assert_non_null(at);
+    EMT_OK(emc_text_add(&config, text, (size_t)(at - text)));
+    EMT_OK(emc_text_addf(&config, "\"max_position_embeddings\": %d", n));
+    EMT_OK(emc_text_add_string(&config, at + strlen("\"max_position_embeddings\": 2048")));
+    emt_write("short_model/config.json", config.bytes, config.n);
+    emc_text_free(&config);
+    free(text);
+    return dir;
 }
 
 static void unquote(char *field)

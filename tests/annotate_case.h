@@ -26,6 +26,10 @@ const char *case_keep(const char *path);
 /* One thread, small steps, float32. */
 emc_annotate_options case_options(const char *input, const char *output);
 
+/* The golden model with another longest context: a folder of links but for config.json, the same
+ * one at every call. */
+const char *case_model_with_context(int n);
+
 /* Succeeds, or fails the test. */
 void case_annotate(const emc_annotate_options *o);
 

@@ -41,51 +41,20 @@ static void a_bad_cell_costs_its_status(void **state)
     free(result);
 }
 
-/* The golden model with another longest context. */
-static const char *model_with_context(int n)
-{
-    static const char *const files[] = {"model.safetensors", "tokenizer.json",
-                                        "tokenizer_config.json", "generation_config.json"};
-    const char *dir = case_keep(emt_temp("short_model"));
-    char path[1024], target[1024];
-    size_t size;
-    emc_text config = {0};
-
-    mkdir(dir, 0700);
-    for (size_t i = 0; i < EMC_COUNT(files); i++) {
-        snprintf(path, sizeof(path), "%s/%s", dir, files[i]);
-        snprintf(target, sizeof(target), "%s/%s", emt_golden("annotate/model"), files[i]);
-        char *whole = realpath(target, NULL);
-        unlink(path);
-        assert_int_equal(symlink(whole, path), 0);
-        free(whole);
-    }
-    char *text = emt_read(emt_golden("annotate/model/config.json"), &size);
-    char *at = strstr(text, "\"max_position_embeddings\": 2048");
-    assert_non_null(at);
-    EMT_OK(emc_text_add(&config, text, (size_t)(at - text)));
-    EMT_OK(emc_text_addf(&config, "\"max_position_embeddings\": %d", n));
-    EMT_OK(emc_text_add_string(&config, at + strlen("\"max_position_embeddings\": 2048")));
-    emt_write("short_model/config.json", config.bytes, config.n);
-    emc_text_free(&config);
-    free(text);
-    return dir;
-}
-
 static void a_prompt_longer_than_the_context(void **state)
 {
     emc_annotate_options o = case_options(emt_golden("annotate/cells.h5ad"), emt_temp("long.tsv"));
     emc_annotate_summary *s;
 
     (void)state;
-    o.model.model_dir = model_with_context(265);
+    o.model.model_dir = case_model_with_context(265);
     EMT_OK(emc_annotate(&s, &o));
     assert_true(s->n_status[EMC_CELL_FAILED] > 0 && s->n_status[EMC_CELL_OK] > 0);
     emc_annotate_summary_close(s);
     char *text = emt_read(o.results.output_path, NULL);
     assert_non_null(strstr(text, "\tfailed\tprompt_too_long\t"));
     free(text);
-    o.model.model_dir = model_with_context(120);
+    o.model.model_dir = case_model_with_context(120);
     EMT_FAILS(EMC_ERR_CONFIG, "the model's context is 120", emc_annotate(&s, &o));
     assert_null(s);
 }
@@ -98,7 +67,7 @@ static void a_model_of_nan(void **state)
     size_t n;
 
     (void)state;
-    o.model.model_dir = model_with_context(2048);
+    o.model.model_dir = case_model_with_context(2048);
     char *bytes = emt_read(emt_golden("annotate/model/model.safetensors"), &n);
     memset(bytes + n - 16, 0xFF, 16);
     unlink(emt_temp("short_model/model.safetensors"));
