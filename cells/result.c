@@ -7,6 +7,7 @@
 #include <string.h>
 #include <zlib.h>
 
+#include "base/decimal.h"
 #include "base/file.h"
 #include "base/size.h"
 #include "base/text.h"
@@ -252,10 +253,13 @@ emc_status emc_table_int(emc_table *table, int64_t value)
 
 emc_status emc_table_float(emc_table *table, double value)
 {
+    char text[EMC_DECIMAL_BYTES];
+
     EMC_TRY(begin_field(table, EMC_COLUMN_FLOAT));
     if (!isfinite(value))
         return table->format == EMC_TABLE_JSONL ? emc_text_add_string(&table->row, "null") : EMC_OK;
-    return emc_text_addf(&table->row, "%.*g", table->columns[table->at - 1].digits, value);
+    const size_t n = emc_decimal_write(text, value, table->columns[table->at - 1].digits);
+    return emc_text_add(&table->row, text, n);
 }
 
 emc_status emc_table_end_row(emc_table *table)
