@@ -9,6 +9,8 @@
 #include "base/file.h"
 #include "base/size.h"
 
+#define MOST_SHARD_BYTES ((int64_t)64 << 20)
+
 static emc_status spare(const char *option, const char *output, const char *read)
 {
     if (!output || !read || strcmp(output, "-") == 0 || !emc_same_file(output, read))
@@ -47,6 +49,7 @@ static bool wants_probabilities(const emc_run *r)
 static emc_status make_plan(emc_run *r, emc_plan *plan)
 {
     plan->probabilities = wants_probabilities(r);
+    plan->invalid_mass = r->options->invalid_mass;
     plan->shard_cells = r->options->shard_cells;
     plan->max_tries = r->options->ledger.max_tries > 0 ? r->options->ledger.max_tries : 3;
     return emc_session_pin(&r->session, plan);
@@ -72,8 +75,10 @@ static emc_status adopt_plan(emc_run *r, emc_plan *now)
     emc_status status = emc_plan_read(&was, r->folder.path);
 
     /* A run that keeps more than is asked for serves, too. */
-    if (status == EMC_OK && was.probabilities && !now->generated)
-        now->probabilities = true;
+    if (status == EMC_OK && !now->generated) {
+        now->probabilities = now->probabilities || was.probabilities;
+        now->invalid_mass = now->invalid_mass || was.invalid_mass;
+    }
     if (status == EMC_OK)
         status = emc_plan_compare(&was, now, r->folder.path);
     emc_plan_free(now);
@@ -123,18 +128,30 @@ static emc_status describe_model(emc_run *r)
 static emc_status open_model(emc_run *r, const char *chosen)
 {
     EMC_TRY(emc_session_open_model(&r->session, chosen));
+    EMC_TRY(emc_session_score(&r->session, &r->plan));
     return describe_model(r);
+}
+
+/* Probabilities of many labels make a shard large, and one stands in memory whole. */
+static int64_t most_cells(const emc_plan *plan)
+{
+    const int64_t n = MOST_SHARD_BYTES / (256 + (plan->probabilities ? 4 * plan->n_labels : 0));
+
+    return n > 1 ? n : 1;
 }
 
 /* Shards of so many cells; and what a GPU chooses while the first cells go through it. */
 static emc_status measure(emc_run *r)
 {
     const emc_pipeline pipeline = emc_session_pipeline(&r->session);
+    const bool queues = strcmp(emc_model_get_info(r->session.model)->device_name, "cpu") != 0;
     const bool chooses = strcmp(emc_model_chosen(r->session.model), "{}") != 0;
     int64_t shard_cells = r->plan.shard_cells;
 
     if (r->plan.shard_cells == 0 || chooses)
-        EMC_TRY(emc_trial(&shard_cells, &pipeline));
+        EMC_TRY(emc_trial(&shard_cells, &pipeline, queues));
+    if (shard_cells > most_cells(&r->plan))
+        shard_cells = most_cells(&r->plan);
     if (r->plan.shard_cells == 0)
         r->plan.shard_cells = shard_cells;
     return EMC_OK;
@@ -155,7 +172,7 @@ static emc_status follow(emc_run *r)
     mine.shard_cells = r->options->shard_cells;
     EMC_TRY(adopt_plan(r, &mine));
     if (!r->plan.chosen || strcmp(r->plan.chosen, emc_model_chosen(r->session.model)) == 0)
-        return EMC_OK;
+        return emc_session_score(&r->session, &r->plan); /* that one may keep more */
     emc_session_close_model(&r->session);
     return open_model(r, r->plan.chosen);
 }
@@ -180,7 +197,8 @@ static emc_status check_device(emc_run *r)
 {
     emc_plan now = {.n_rows = r->plan.n_rows,
                     .n_cells = r->plan.n_cells,
-                    .probabilities = r->plan.probabilities};
+                    .probabilities = r->plan.probabilities,
+                    .invalid_mass = r->plan.invalid_mass};
     emc_status status = emc_session_pin_model(&r->session, &now);
 
     if (status == EMC_OK)
