@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "annotate/ledger.h"
+#include "annotate/part.h"
 #include "annotate/plan.h"
 #include "base/text.h"
 #include "cli/commands.h"
@@ -17,7 +18,7 @@ typedef struct {
     const char *dir;
     emc_plan plan;
     emc_ledger_state state;
-    int64_t cells_done, cells_parked;
+    int64_t cells_done, cells_parked, cells_in_parts;
     double cells_per_s; /* of the workers that are alive */
     const char *word;   /* for the whole run */
 } run_status;
@@ -39,6 +40,7 @@ static emc_status read_run(run_status *run, const char *dir)
     run->dir = dir;
     EMC_TRY(emc_plan_read(&run->plan, dir));
     EMC_TRY(emc_ledger_look(state, dir, emc_plan_n_shards(&run->plan), run->plan.max_tries));
+    EMC_TRY(emc_part_count(&run->cells_in_parts, dir, &run->plan, state->parts, state->n_parts));
     for (int64_t s = 0; s < state->n_shards; s++)
         if (state->done[s])
             run->cells_done += shard_cells(&run->plan, s);
@@ -61,7 +63,8 @@ static emc_status read_run(run_status *run, const char *dir)
 /* Seconds; below 0 when nobody can tell. */
 static double time_left(const run_status *run)
 {
-    const int64_t left = run->plan.n_cells - run->cells_done - run->cells_parked;
+    const int64_t left =
+        run->plan.n_cells - run->cells_done - run->cells_in_parts - run->cells_parked;
 
     if (left <= 0)
         return 0;
@@ -133,6 +136,10 @@ static void print_text(const run_status *run)
            " stale, %" PRId64 " parked, %" PRId64 " open; %" PRId64 " cells each\n",
            state->n_done, state->n_shards, state->n_claimed, state->n_stale, state->n_parked, open,
            run->plan.shard_cells);
+    if (state->n_parts > 0)
+        printf("parts    %" PRId64
+               " cells of %d begun shard%s are kept: who does them goes on behind\n",
+               run->cells_in_parts, state->n_parts, state->n_parts == 1 ? "" : "s");
     if (run->cells_per_s > 0 && left > 0) {
         char duration[32];
         cli_duration(duration, sizeof duration, left);
@@ -191,9 +198,10 @@ static emc_status add_run(emc_text *text, const run_status *run)
         text,
         ", \"cells\": %" PRId64 ", \"cells_done\": %" PRId64 ", \"shard_cells\": %" PRId64
         ",\n \"shards\": %" PRId64 ", \"done\": %" PRId64 ", \"claimed\": %" PRId64
-        ", \"stale\": %" PRId64 ", \"parked\": %" PRId64 ",\n ",
+        ", \"stale\": %" PRId64 ", \"parked\": %" PRId64
+        ", \"parts\": %d, \"cells_in_parts\": %" PRId64 ",\n ",
         run->plan.n_cells, run->cells_done, run->plan.shard_cells, state->n_shards, state->n_done,
-        state->n_claimed, state->n_stale, state->n_parked));
+        state->n_claimed, state->n_stale, state->n_parked, state->n_parts, run->cells_in_parts));
     EMC_TRY(add_number(text, "cells_per_s", run->cells_per_s));
     EMC_TRY(emc_text_add_string(text, ", "));
     EMC_TRY(add_number(text, "seconds_left", time_left(run)));

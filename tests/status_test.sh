@@ -51,6 +51,7 @@ expect 0 "$emcell" status crashed.run
 says ': stopped$'
 says '^cells    350 of 950 done \(36.8 %\)$'
 says '^shards   4 of 10 done, 0 claimed, 2 stale, 1 parked, 3 open'
+says '^parts    12 cells of 2 begun shards are kept: who does them goes on behind$' # one is damaged
 says '^worker .*: dead; heard of .* ago, 2 shards claimed$'
 says '^parked   shard 2, cells 200 to 299: 3 tries: no "luck"\?\[31m\?at all$'
 says '^failed   shard 3, cells 300 to 399: 1 try: once$'
@@ -58,6 +59,7 @@ does_not_say '^speed'
 expect 0 "$emcell" status crashed.run --json
 says '"state": "stopped", "cells": 950, "cells_done": 350'
 says '"cells_per_s": 0, "seconds_left": null'
+says '"parked": 1, "parts": 2, "cells_in_parts": 12,'
 says '"reason": "no \\"luck\\"\\u001[bB]\[31m\\nat all"'
 if command -v python3 >/dev/null; then
     python3 -c 'import json, sys; d = json.load(open("out.txt"));
@@ -75,7 +77,7 @@ done
 expect 0 "$emcell" status running.run
 says ': running$'
 says ' 2 claimed, 0 stale, 1 parked, 3 open'
-says '^speed    25.0 cells/s, 20 s left$' # 950 less 350 done and 100 parked
+says '^speed    25.0 cells/s, 20 s left$' # 950 less 350 done, 12 in parts and 100 parked
 says '^worker .*: 350 cells, 25.0 cells/s, 2 shards claimed, heard of .* ago$'
 does_not_say '^next .*goes on'
 exec 3>&-
@@ -88,7 +90,7 @@ does_not_say '^worker'
 expect 0 "$emcell" status finished.run
 says '^run      finished.run: finished$'
 says '^cells    950 of 950 done \(100.0 %\)$'
-does_not_say '^(worker|failed|next|speed)'
+does_not_say '^(worker|failed|next|speed|parts)'
 
 [ "$failures" = 0 ] && echo "all fine"
 exit $((failures > 0))
