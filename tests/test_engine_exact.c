@@ -30,18 +30,18 @@ static const struct {
     int n_full;
     int n_virtual;
 } sets[] = {
-    {"group1", EMC_DTYPE_FLOAT32, SHAPE_ENDED, 2, 100, 100, 0},
-    {"group4", EMC_DTYPE_BFLOAT16, SHAPE_ENDED, 2, 100, 200, 6},
-    {"group4", EMC_DTYPE_BFLOAT16, SHAPE_ENDED, 28, 30, 200, 2},
-    {"group5", EMC_DTYPE_FLOAT32, SHAPE_SHORT, 28, 40, 200, 0},
+    {"group1", EMC_DTYPE_FLOAT32, SHAPE_ENDED, 2, 60, 100, 0},
+    {"group4", EMC_DTYPE_BFLOAT16, SHAPE_ENDED, 2, 60, 200, 6},
+    {"group4", EMC_DTYPE_BFLOAT16, SHAPE_ENDED, 28, 20, 200, 2},
+    {"group5", EMC_DTYPE_FLOAT32, SHAPE_SHORT, 28, 20, 200, 0},
     {"group4", EMC_DTYPE_BFLOAT16, SHAPE_CHAINS, 28, 3, 100, 0},
-    {"group2", EMC_DTYPE_FLOAT32, SHAPE_SINGLES, 28, 40, 200, 0},
-    {"group8", EMC_DTYPE_BFLOAT16, SHAPE_DEEP, 28, 10, 200, 0},
-    {"group1", EMC_DTYPE_FLOAT32, SHAPE_NESTED, 28, 40, 200, 1},
+    {"group2", EMC_DTYPE_FLOAT32, SHAPE_SINGLES, 28, 20, 200, 0},
+    {"group8", EMC_DTYPE_BFLOAT16, SHAPE_DEEP, 28, 6, 200, 0},
+    {"group1", EMC_DTYPE_FLOAT32, SHAPE_NESTED, 28, 20, 200, 1},
     {"group4", EMC_DTYPE_BFLOAT16, SHAPE_ENDED, 1000, 1, 40, 0},
-    {NULL, EMC_DTYPE_BFLOAT16, SHAPE_ENDED, 2, 20, 200, 0},
-    {NULL, EMC_DTYPE_FLOAT32, SHAPE_ENDED, 28, 3, 100, 0},
-    {NULL, EMC_DTYPE_BFLOAT16, SHAPE_SINGLES, 1000, 20, 200, 0},
+    {NULL, EMC_DTYPE_BFLOAT16, SHAPE_ENDED, 2, 10, 200, 0},
+    {NULL, EMC_DTYPE_FLOAT32, SHAPE_ENDED, 28, 2, 100, 0},
+    {NULL, EMC_DTYPE_BFLOAT16, SHAPE_SINGLES, 1000, 10, 200, 0},
     {NULL, EMC_DTYPE_BFLOAT16, SHAPE_ENDED, 1000, 0, 8, 0},
 };
 
@@ -186,8 +186,9 @@ static void check_set(size_t s, int n_prompts, uint64_t *random)
     static workload w;
     static kept_answer all[MOST_PROMPTS];
     const emc_scoring by_first = {.rule = EMC_SCORING_FIRST};
-    const emc_engine_options small_steps = {.max_num_batched_tokens = 128};
-    const emc_engine_options large_steps = {.max_num_batched_tokens = case_on_cpu() ? 512 : 256};
+    const emc_engine_options small_steps = {.max_num_batched_tokens = 128, .n_pages = 96};
+    const emc_engine_options large_steps = {.max_num_batched_tokens = case_on_cpu() ? 512 : 256,
+                                            .n_pages = 256};
     emc_engine *large, *small;
     emc_model *model;
     runtime_case c = {0};
