@@ -18,29 +18,31 @@ void emc_verdict_not_asked(emc_verdict *out, emc_cell_status status, const char 
         out->top[i] = -1;
         out->top_prob[i] = NAN;
     }
-    out->score = out->score_low = out->score_high = out->margin = out->entropy = NAN;
+    out->score = out->score_low = out->score_high = NAN;
+    out->margin = out->entropy = out->invalid_mass = NAN;
 }
 
-/* The largest log-probability; NaN when one of them is no log-probability or none is above -inf. */
-static double largest(const double *log_probs, int n)
+/* The largest score; NaN when one of them is no score or none is above -inf. */
+static double largest(const double *scores, int n)
 {
     double most = -INFINITY;
 
     for (int i = 0; i < n; i++) {
-        if (isnan(log_probs[i]) || log_probs[i] == INFINITY)
+        if (isnan(scores[i]) || scores[i] == INFINITY)
             return NAN;
-        if (log_probs[i] > most)
-            most = log_probs[i];
+        if (scores[i] > most)
+            most = scores[i];
     }
     return most == -INFINITY ? NAN : most;
 }
 
-/* The first of equals stays in front, so ties go to the lower index. */
-static void insert_top(emc_verdict *out, int index, double prob)
+/* By scores: two that differ may round to the same probability. The first of equals stays in
+ * front, so ties go to the lower index. */
+static void insert_top(emc_verdict *out, const double *scores, int index, double prob)
 {
     int at = EMC_TOP;
 
-    while (at > 0 && (out->top[at - 1] < 0 || prob > out->top_prob[at - 1]))
+    while (at > 0 && (out->top[at - 1] < 0 || scores[index] > scores[out->top[at - 1]]))
         at--;
     for (int k = EMC_TOP - 1; k > at; k--) {
         out->top[k] = out->top[k - 1];
@@ -52,10 +54,24 @@ static void insert_top(emc_verdict *out, int index, double prob)
     }
 }
 
-void emc_verdict_from_log_probs(emc_verdict *out, const double *log_probs, int n,
-                                const emc_thresholds *thresholds, double *probs)
+static void apply_thresholds(emc_verdict *out, const emc_thresholds *thresholds)
 {
-    const double most = largest(log_probs, n), temperature = thresholds->temperature;
+    out->label = out->top[0];
+    if (out->score < thresholds->unknown_below) {
+        out->status = EMC_CELL_UNKNOWN;
+        out->reason = "low_score";
+    } else if (out->margin < thresholds->margin_below) { /* false for a margin of NaN */
+        out->status = EMC_CELL_UNKNOWN;
+        out->reason = "low_margin";
+    }
+    if (out->status != EMC_CELL_OK)
+        out->label = -1;
+}
+
+void emc_verdict_from_scores(emc_verdict *out, const double *scores, int n,
+                             const emc_thresholds *thresholds, double *probs)
+{
+    const double most = largest(scores, n), temperature = thresholds->temperature;
     double sum = 0, entropy = 0;
 
     if (isnan(most)) {
@@ -65,31 +81,34 @@ void emc_verdict_from_log_probs(emc_verdict *out, const double *log_probs, int n
         return;
     }
     emc_verdict_not_asked(out, EMC_CELL_OK, "");
-    /* The largest is taken off first: its exponential is 1, so nothing overflows. */
+    /* The largest is taken off first: its exponential is 1, so nothing overflows. The sum has the
+     * bits of the search's, so that a threshold cuts both at the same place. */
     for (int i = 0; i < n; i++)
-        sum += exp((log_probs[i] - most) / temperature);
+        sum += exp((scores[i] - most) / temperature);
     for (int i = 0; i < n; i++) {
-        const double log_prob = (log_probs[i] - most) / temperature - log(sum);
-        const double prob = exp(log_prob);
+        const double power = (scores[i] - most) / temperature;
+        const double prob = exp(power) / sum;
         if (prob > 0)
-            entropy -= prob * log_prob;
+            entropy -= prob * (power - log(sum));
         if (probs)
             probs[i] = prob;
-        insert_top(out, i, prob);
+        insert_top(out, scores, i, prob);
     }
-    out->label = out->top[0];
     out->score = out->score_low = out->score_high = out->top_prob[0];
     out->margin = n > 1 ? out->top_prob[0] - out->top_prob[1] : out->top_prob[0];
     out->entropy = entropy;
-    if (out->score < thresholds->unknown_below) {
-        out->status = EMC_CELL_UNKNOWN;
-        out->reason = "low_score";
-    } else if (out->margin < thresholds->margin_below) {
-        out->status = EMC_CELL_UNKNOWN;
-        out->reason = "low_margin";
-    }
-    if (out->status != EMC_CELL_OK)
-        out->label = -1;
+    apply_thresholds(out, thresholds);
+}
+
+void emc_verdict_from_found(emc_verdict *out, const emc_found *found,
+                            const emc_thresholds *thresholds)
+{
+    emc_verdict_not_asked(out, EMC_CELL_OK, "");
+    out->top[0] = found->choice;
+    out->score = out->top_prob[0] = found->share;
+    out->score_low = found->share_low;
+    out->score_high = found->share_high;
+    apply_thresholds(out, thresholds);
 }
 
 emc_status emc_verdict_from_text(emc_verdict *out, const emc_labels *labels, const char *text,

@@ -6,6 +6,7 @@
 
 #include "annotate/labels.h"
 #include "base/status.h"
+#include "runtime/emcell.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -32,30 +33,42 @@ typedef struct {
     int label;          /* the answer; -1 unless ok */
     int top[EMC_TOP];   /* the best labels, likeliest first, whatever the status */
     double top_prob[EMC_TOP];
-    double score;                 /* probability of top[0] over the label set */
-    double score_low, score_high; /* bounds on it; both are score in a full answer */
+    double score;                 /* probability of top[0] over the label set, or the middle of */
+    double score_low, score_high; /* the bounds on it; all three are equal when it is known */
     double margin;                /* top_prob[0] - top_prob[1] */
-    double entropy; /* of the whole distribution, natural logarithm: 0 to log(n_labels) */
+    double entropy;      /* of the whole distribution, natural logarithm: 0 to log(n_labels) */
+    double invalid_mass; /* what the model would say beside the label set; NaN unless asked for */
 } emc_verdict;
 
 typedef struct {
     double temperature;   /* > 0 */
     double unknown_below; /* 0: never */
-    double margin_below;  /* 0: never */
+    double margin_below;  /* 0: never; scores alone tell a margin */
 } emc_thresholds;
 
 /*
- * probs[i] = exp(log_probs[i] / T) / sum_j exp(log_probs[j] / T), in double. Ties go to the lower
- * index, so to the order of the labels. A score below unknown_below is unknown with reason
- * "low_score"; else a margin below margin_below is unknown with reason "low_margin".
+ * From the scores of all labels, as emc_answer has them: probs[i] = exp(scores[i] / T) / sum_j
+ * exp(scores[j] / T), in double. The higher score comes first whatever rounding makes of the
+ * probabilities, and ties go to the lower index, so to the order of the labels. A probability of
+ * the best below unknown_below is unknown with reason "low_score"; else a margin below margin_below
+ * is unknown with reason "low_margin".
  *
- *   log_probs [n], natural logarithms; -inf is a probability of 0
- *   probs     [n] out, or NULL
+ *   scores [n]; -inf is a probability of 0
+ *   probs  [n] out, or NULL
  *
  * n >= 1. A NaN, +inf, or nothing but -inf gives failed with reason "not_a_number".
  */
-void emc_verdict_from_log_probs(emc_verdict *out, const double *log_probs, int n,
-                                const emc_thresholds *thresholds, double *probs);
+void emc_verdict_from_scores(emc_verdict *out, const double *scores, int n,
+                             const emc_thresholds *thresholds, double *probs);
+
+/*
+ * From the label that was found and bounds on its probability, where not every score is known: the
+ * numbers of other labels, the margin and the entropy are NaN. The middle of the bounds is what
+ * unknown_below is compared with; where emc_scoring.threshold was the same number, both bounds lie
+ * on its side of it. margin_below is not looked at.
+ */
+void emc_verdict_from_found(emc_verdict *out, const emc_found *found,
+                            const emc_thresholds *thresholds);
 
 /*
  * From a model's own words. ok: they mean one label; else invalid with reason "ambiguous_answer"

@@ -198,9 +198,13 @@ static emc_status count_tokens(scan *s)
 
 /* ---- work, memory, time ---- */
 
-static emc_ask ask_of(emc_answer_mode answer)
+static emc_ask ask_of(const emc_run *run)
 {
-    return answer == EMC_ANSWER_GENERATE ? EMC_ASK_GENERATE : EMC_ASK_CHOICES;
+    const emc_ask ask = emc_session_ask(&run->session);
+
+    return ask == EMC_ASK_BEST && emc_session_width(&run->session, &run->plan) == 0
+               ? EMC_ASK_CHOICES
+               : ask;
 }
 
 static void add_lengths(const scan *s, emc_workload *work)
@@ -231,7 +235,7 @@ static emc_status estimate(scan *s)
     emc_prompter_choices(session->prompter, &ids, &begin, &n);
     EMC_TRY(emc_estimate_answer(&all, EMC_ASK_CHOICES, ids, begin, n, 0));
     dry->n_inner = (int)all.n_rows;
-    EMC_TRY(emc_estimate_answer(&dry->answer_cost, ask_of(dry->answer), ids, begin, n,
+    EMC_TRY(emc_estimate_answer(&dry->answer_cost, ask_of(&s->run), ids, begin, n,
                                 dry->max_tokens));
     emc_session_engine_options(session, &wanted.options);
     if (emc_session_has_choices(session)) {

@@ -181,6 +181,7 @@ static emc_status with_run(const emc_plan *plan, const emc_results_options *resu
         .n_cells = plan->n_rows,
         .generated = plan->generated,
         .has_probabilities = plan->probabilities,
+        .has_invalid_mass = plan->invalid_mass,
     };
     emc_labels *labels = NULL;
     emc_fact *facts = NULL;

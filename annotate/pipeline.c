@@ -23,8 +23,8 @@
  * takes the best of all open nodes a step, and 28 labels have fewer inner nodes than that. Prompts
  * of 8 rows alone could fill such a step with 2,112 cells; of 9 rows, these do.
  *
- * Each holds a prompt's text and ids and a number or two a label: 20 KB, 40 MB in all; 32 MB more
- * for 1,000 labels. Sequence numbers on their way are neighbours, so one modulo this is a place.
+ * Each holds a prompt's text and ids and a number a label: 20 KB, 40 MB in all; 16 MB more for
+ * 1,000 labels. Sequence numbers on their way are neighbours, so one modulo this is a place.
  */
 #define N_ITEMS 2048
 
@@ -231,7 +231,7 @@ static emc_status submit(work *w, emc_item *item, int *n)
         .ticket = (uint64_t)(item - w->items),
         .ids = item->prompt.ids.ids,
         .n_ids = (int)item->prompt.ids.n,
-        .ask = w->p->answer == EMC_ANSWER_FULL ? EMC_ASK_CHOICES : EMC_ASK_GENERATE,
+        .ask = w->p->ask,
         .max_tokens = w->p->max_tokens,
     };
 
@@ -277,9 +277,11 @@ static emc_status keep_answer(const work *w, emc_item *item, const emc_answer *a
         item->reason = "not_a_number";
         return EMC_OK;
     }
-    if (answer->ask == EMC_ASK_CHOICES) {
-        memcpy(item->log_probs, answer->log_probs,
-               (size_t)w->p->n_labels * sizeof(*item->log_probs));
+    item->found = answer->found;
+    if (answer->ask != EMC_ASK_GENERATE) {
+        if (item->found.complete)
+            memcpy(item->scores, answer->scores,
+                   (size_t)w->p->n_labels * sizeof(*item->scores));
         return EMC_OK;
     }
     item->ended = answer->ended;
@@ -369,9 +371,9 @@ static emc_status open_items(work *w)
     EMC_TRY(emc_queue_open(&w->ready, N_ITEMS));
     EMC_TRY(emc_queue_open(&w->done, N_ITEMS));
     for (int i = 0; i < N_ITEMS; i++) {
-        if (w->p->answer == EMC_ANSWER_FULL)
-            EMC_TRY(emc_alloc(&w->items[i].log_probs, (size_t)w->p->n_labels,
-                              sizeof(*w->items[i].log_probs), "cells in flight"));
+        if (w->p->ask != EMC_ASK_GENERATE)
+            EMC_TRY(emc_alloc(&w->items[i].scores, (size_t)w->p->n_labels,
+                              sizeof(*w->items[i].scores), "cells in flight"));
         emc_queue_push(w->unused, &w->items[i]);
     }
     return EMC_OK;
@@ -384,7 +386,7 @@ static void close_items(work *w)
         emc_text_free(&w->items[i].message);
         emc_rendered_free(&w->items[i].prompt);
         emc_ids_free(&w->items[i].generated);
-        free(w->items[i].log_probs);
+        free(w->items[i].scores);
     }
     free(w->items);
     emc_queue_close(w->unused);

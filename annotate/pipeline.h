@@ -45,7 +45,8 @@ typedef struct {
     emc_text message;       /* of a failed cell: one line for people; else empty */
     int n_genes;            /* in the prompt */
     emc_rendered prompt;
-    double *log_probs; /* [n_labels], full answers */
+    emc_found found;   /* answers that choose a label */
+    double *scores;    /* [n_labels] of the same where all of them are known: found.complete */
     emc_ids generated; /* generated answers */
     bool ended;
 } emc_item;
@@ -55,8 +56,8 @@ typedef struct {
     emc_input *input;
     emc_prompter *prompter; /* its genes are the input's */
     emc_engine *engine;     /* with its choices set */
-    emc_answer_mode answer;
-    int max_tokens; /* generate */
+    emc_ask ask;
+    int max_tokens; /* EMC_ASK_GENERATE */
     int max_prompt; /* tokens; a longer one fails with reason prompt_too_long */
     int n_labels;
     const volatile sig_atomic_t *cancel; /* may be NULL */

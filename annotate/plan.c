@@ -16,7 +16,7 @@
 
 #define RUN_FILE     "run.json"
 #define FILE_LIMIT   ((size_t)256 << 20) /* a GPU's choices and 100,000 labels are less */
-#define RUN_VERSION  1
+#define RUN_VERSION  2
 #define MAX_N_LABELS 100000
 
 static void free_list(emc_pin_list *list)
@@ -193,11 +193,12 @@ static emc_status add_pinned(emc_text *text, const emc_plan *plan)
                          : emc_text_add_string(text, "null"));
     return emc_text_addf(text,
                          ",\n  \"n_rows\": %lld,\n  \"n_cells\": %lld,\n  \"shard_cells\": %lld,\n"
-                         "  \"n_shards\": %lld,\n  \"generated\": %s,\n  \"probabilities\": %s",
+                         "  \"n_shards\": %lld,\n  \"generated\": %s,\n  \"probabilities\": %s,\n"
+                         "  \"invalid_mass\": %s",
                          (long long)plan->n_rows, (long long)plan->n_cells,
                          (long long)plan->shard_cells, (long long)emc_plan_n_shards(plan),
-                         plan->generated ? "true" : "false",
-                         plan->probabilities ? "true" : "false");
+                         plan->generated ? "true" : "false", plan->probabilities ? "true" : "false",
+                         plan->invalid_mass ? "true" : "false");
 }
 
 static emc_status hash_plan(emc_hash *out, const emc_plan *plan)
@@ -276,6 +277,7 @@ static emc_status read_numbers(emc_plan *out, const cJSON *json, const char *pat
     EMC_TRY(emc_json_get_int(&max_tries, json, "max_tries", 1, INT_MAX, true, path));
     EMC_TRY(emc_json_get_bool(&out->generated, json, "generated", true, path));
     EMC_TRY(emc_json_get_bool(&out->probabilities, json, "probabilities", true, path));
+    EMC_TRY(emc_json_get_bool(&out->invalid_mass, json, "invalid_mass", true, path));
     out->max_tries = (int)max_tries;
     if (n_shards != emc_plan_n_shards(out))
         return emc_fail(EMC_ERR_FORMAT, "%s: %lld shards of %lld cells for %lld cells", path,
@@ -441,6 +443,7 @@ static emc_status compare_numbers(emc_text *text, const emc_plan *was, const emc
         {"--shard-cells", was->shard_cells,
          now->shard_cells > 0 ? now->shard_cells : was->shard_cells},
         {"kept probabilities", was->probabilities, now->probabilities},
+        {"--invalid-mass", was->invalid_mass, now->invalid_mass},
     };
 
     for (size_t i = 0; i < EMC_COUNT(numbers); i++) {

@@ -39,6 +39,7 @@ typedef struct {
     int max_tries;       /* not pinned: results do not depend on it */
     bool generated;      /* rows have raw_text and no probabilities */
     bool probabilities;  /* rows have them */
+    bool invalid_mass;   /* rows have it */
     emc_hash hash;       /* over all that is pinned; set by read and write */
 } emc_plan;
 

@@ -22,7 +22,9 @@ struct emc_profile {
 };
 
 static const char *const thinking_names[] = {"plain", "empty-think-prefill", "model-emits-think"};
-static const char *const answer_names[] = {"full", "generate"};
+/* In the order of their enums. */
+static const char *const answer_names[] = {"exact", "full", "greedy", "generate"};
+static const char *const scoring_names[] = {"joint", "mean", "first", "prior"};
 
 const char *emc_thinking_name(emc_thinking thinking)
 {
@@ -34,6 +36,11 @@ const char *emc_answer_mode_name(emc_answer_mode mode)
     return answer_names[mode];
 }
 
+const char *emc_scoring_rule_name(emc_scoring_rule rule)
+{
+    return scoring_names[rule];
+}
+
 emc_status emc_answer_mode_parse(emc_answer_mode *out, const char *name)
 {
     for (size_t i = 0; i < EMC_COUNT(answer_names); i++) {
@@ -42,7 +49,19 @@ emc_status emc_answer_mode_parse(emc_answer_mode *out, const char *name)
             return EMC_OK;
         }
     }
-    return emc_fail(EMC_ERR_USAGE, "answer mode \"%s\": wanted full or generate", name);
+    return emc_fail(EMC_ERR_USAGE, "answer mode \"%s\": wanted exact, full, greedy or generate",
+                    name);
+}
+
+emc_status emc_scoring_rule_parse(emc_scoring_rule *out, const char *name)
+{
+    for (size_t i = 0; i < EMC_COUNT(scoring_names); i++) {
+        if (strcmp(scoring_names[i], name) == 0) {
+            *out = (emc_scoring_rule)i;
+            return EMC_OK;
+        }
+    }
+    return emc_fail(EMC_ERR_USAGE, "scoring \"%s\": wanted joint, mean, first or prior", name);
 }
 
 static const emc_builtin *find_builtin(const char *name)

@@ -11,6 +11,7 @@
 #include <stddef.h>
 
 #include "base/status.h"
+#include "runtime/emcell.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -27,9 +28,13 @@ typedef enum {
 } emc_thinking;
 
 typedef enum {
-    EMC_ANSWER_FULL,    /* "full": the joint log-probability of every label */
+    EMC_ANSWER_EXACT,   /* "exact": the best label, and as much as is wanted of its probability */
+    EMC_ANSWER_FULL,    /* "full": the probability of every label */
+    EMC_ANSWER_GREEDY,  /* "greedy": the label that the likeliest tokens lead to */
     EMC_ANSWER_GENERATE /* "generate": greedy text, parsed back to a label */
 } emc_answer_mode;
+
+#define EMC_PROBABILITY_WIDTH 0.02 /* where a profile says nothing */
 
 /* What becomes of values that cannot be ranked. */
 typedef enum {
@@ -102,10 +107,12 @@ typedef struct {
     const char *answer_ending; /* the token that ends an answer, "<|im_end|>" */
 
     emc_answer_mode answer;
-    int max_tokens;     /* generate */
-    double temperature; /* log-probabilities are divided by it before normalising; 1 as they are */
-    double unknown_below; /* a score below this is unknown; 0: never */
-    double margin_below;  /* a margin below this is unknown; 0: never */
+    int max_tokens; /* generate */
+    emc_scoring_rule scoring;
+    double temperature;       /* scores are divided by it before normalising; 1 as they are */
+    double probability_width; /* exact: how well a probability is to be known; 0: every label's */
+    double unknown_below;     /* a score below this is unknown; 0: never */
+    double margin_below;      /* a margin below this is unknown; 0: never */
 } emc_profile_info;
 
 /* Names of the built-in profiles, "embryo" first; NULL past the last. */
@@ -133,11 +140,14 @@ const emc_profile_info *emc_profile_get(const emc_profile *profile);
 /* The JSON text as it was read; borrowed. For `emcell profile show` and for run records. */
 const char *emc_profile_text(const emc_profile *profile, size_t *n_bytes);
 
-/* "plain", "empty-think-prefill", "model-emits-think"; "full", "generate". */
+/* "plain", "empty-think-prefill", "model-emits-think"; "exact", "full", "greedy", "generate";
+ * "joint", "mean", "first", "prior". */
 const char *emc_thinking_name(emc_thinking thinking);
 const char *emc_answer_mode_name(emc_answer_mode mode);
-/* EMC_ERR_USAGE: no such mode. */
+const char *emc_scoring_rule_name(emc_scoring_rule rule);
+/* EMC_ERR_USAGE: no such mode, no such rule. */
 emc_status emc_answer_mode_parse(emc_answer_mode *out, const char *name);
+emc_status emc_scoring_rule_parse(emc_scoring_rule *out, const char *name);
 
 #ifdef __cplusplus
 }

@@ -7,6 +7,7 @@
 #include "annotate/template.h"
 #include "base/file.h"
 #include "base/size.h"
+#include "base/text.h"
 #include "cells/genes.h"
 
 #define MAX_GENES    100000 /* more than any transcriptome */
@@ -105,23 +106,41 @@ static emc_status get_nonempty(const char **out, const cJSON *tree, const char *
     return EMC_OK;
 }
 
-/* One of the words, which end with NULL; *out is its place. */
-static emc_status get_word(int *out, const cJSON *tree, const char *key, const char *const *words,
-                           const char *name)
+/* One of the words, which end with NULL; *out is its place, and stays as it is when an optional one
+ * is missing. */
+static emc_status get_word_if(int *out, const cJSON *tree, const char *key,
+                              const char *const *words, bool required, const char *name)
 {
-    const char *word;
+    const char *word = NULL;
+    emc_text wanted = {0};
 
-    EMC_TRY(emc_json_get_string(&word, tree, key, true, name));
+    EMC_TRY(emc_json_get_string(&word, tree, key, required, name));
+    if (!word)
+        return EMC_OK;
     for (int i = 0; words[i]; i++) {
         if (strcmp(words[i], word) == 0) {
             *out = i;
             return EMC_OK;
         }
     }
-    return emc_fail(EMC_ERR_FORMAT, "%s: \"%s\" is \"%s\", wanted \"%s\"%s%s%s%s%s%s", name, key,
-                    word, words[0], words[1] ? ", \"" : "", words[1] ? words[1] : "",
-                    words[1] ? "\"" : "", words[1] && words[2] ? " or \"" : "",
-                    words[1] && words[2] ? words[2] : "", words[1] && words[2] ? "\"" : "");
+    emc_status status = EMC_OK;
+    for (int i = 0; words[i] && status == EMC_OK; i++)
+        status = emc_text_addf(&wanted, "%s\"%s\"",
+                               i == 0         ? ""
+                               : words[i + 1] ? ", "
+                                              : " or ",
+                               words[i]);
+    if (status == EMC_OK)
+        status = emc_fail(EMC_ERR_FORMAT, "%s: \"%s\" is \"%s\", wanted %s", name, key, word,
+                          wanted.bytes);
+    emc_text_free(&wanted);
+    return status;
+}
+
+static emc_status get_word(int *out, const cJSON *tree, const char *key, const char *const *words,
+                           const char *name)
+{
+    return get_word_if(out, tree, key, words, true, name);
 }
 
 static emc_status read_head(reading *r, const cJSON *tree)
@@ -403,45 +422,59 @@ static emc_status read_labels(reading *r, const char **labels_of, const cJSON *t
     return read_ambiguous(r, tree);
 }
 
-static emc_status get_share(double *out, const cJSON *tree, const char *key, const char *where)
+static emc_status get_share(double *out, const cJSON *tree, const char *key, bool required,
+                            const char *where)
 {
-    EMC_TRY(emc_json_get_double(out, tree, key, true, where));
+    EMC_TRY(emc_json_get_double(out, tree, key, required, where));
     if (!(*out >= 0 && *out <= 1))
         return emc_fail(EMC_ERR_CONFIG, "%s: \"%s\" must be between 0 and 1", where, key);
     return EMC_OK;
 }
 
-static emc_status read_answer(reading *r, const cJSON *tree)
+static emc_status read_decoding(reading *r, const cJSON *tree)
 {
-    static const char *const answer_keys[] = {"prefix", "suffix", "ending", NULL};
-    static const char *const decoding_keys[] = {"answer",        "max_tokens",   "temperature",
-                                                "unknown_below", "margin_below", NULL};
-    static const char *const modes[] = {"full", "generate", NULL};
+    static const char *const keys[] = {
+        "answer",        "max_tokens",   "scoring", "temperature", "probability_width",
+        "unknown_below", "margin_below", NULL};
+    static const char *const modes[] = {"exact", "full", "greedy", "generate", NULL};
+    static const char *const rules[] = {"joint", "mean", "first", "prior", NULL};
     emc_profile_info *info = r->info;
-    const cJSON *answer, *decoding;
+    const cJSON *decoding;
     int64_t max_tokens = 0;
-    int mode = 0;
+    int mode = 0, rule = EMC_SCORING_JOINT;
     char where[512];
-
-    EMC_TRY(get_object(&answer, tree, "answer", r->name));
-    snprintf(where, sizeof(where), "%s: answer", r->name);
-    EMC_TRY(emc_json_check_keys(answer, answer_keys, where));
-    EMC_TRY(emc_json_get_string(&info->answer_prefix, answer, "prefix", true, where));
-    EMC_TRY(emc_json_get_string(&info->answer_suffix, answer, "suffix", true, where));
-    EMC_TRY(get_nonempty(&info->answer_ending, answer, "ending", where));
 
     EMC_TRY(get_object(&decoding, tree, "decoding", r->name));
     snprintf(where, sizeof(where), "%s: decoding", r->name);
-    EMC_TRY(emc_json_check_keys(decoding, decoding_keys, where));
+    EMC_TRY(emc_json_check_keys(decoding, keys, where));
     EMC_TRY(get_word(&mode, decoding, "answer", modes, where));
+    EMC_TRY(get_word_if(&rule, decoding, "scoring", rules, false, where));
     info->answer = (emc_answer_mode)mode;
+    info->scoring = (emc_scoring_rule)rule;
     EMC_TRY(emc_json_get_int(&max_tokens, decoding, "max_tokens", 1, MAX_TOKENS, true, where));
     info->max_tokens = (int)max_tokens;
     EMC_TRY(emc_json_get_double(&info->temperature, decoding, "temperature", true, where));
     if (!(info->temperature > 0 && isfinite(info->temperature)))
         return emc_fail(EMC_ERR_CONFIG, "%s: \"temperature\" must be above 0", where);
-    EMC_TRY(get_share(&info->unknown_below, decoding, "unknown_below", where));
-    return get_share(&info->margin_below, decoding, "margin_below", where);
+    info->probability_width = EMC_PROBABILITY_WIDTH;
+    EMC_TRY(get_share(&info->probability_width, decoding, "probability_width", false, where));
+    EMC_TRY(get_share(&info->unknown_below, decoding, "unknown_below", true, where));
+    return get_share(&info->margin_below, decoding, "margin_below", true, where);
+}
+
+static emc_status read_answer(reading *r, const cJSON *tree)
+{
+    static const char *const keys[] = {"prefix", "suffix", "ending", NULL};
+    emc_profile_info *info = r->info;
+    const cJSON *answer;
+    char where[512];
+
+    EMC_TRY(get_object(&answer, tree, "answer", r->name));
+    snprintf(where, sizeof(where), "%s: answer", r->name);
+    EMC_TRY(emc_json_check_keys(answer, keys, where));
+    EMC_TRY(emc_json_get_string(&info->answer_prefix, answer, "prefix", true, where));
+    EMC_TRY(emc_json_get_string(&info->answer_suffix, answer, "suffix", true, where));
+    return get_nonempty(&info->answer_ending, answer, "ending", where);
 }
 
 emc_status emc_profile_read(emc_profile_info *info, emc_profile_store *store,
@@ -462,5 +495,6 @@ emc_status emc_profile_read(emc_profile_info *info, emc_profile_store *store,
     EMC_TRY(read_genes(&r, tree));
     EMC_TRY(read_chat(&r, tree));
     EMC_TRY(read_answer(&r, tree));
+    EMC_TRY(read_decoding(&r, tree));
     return read_labels(&r, labels_of, tree);
 }

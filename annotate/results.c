@@ -109,7 +109,7 @@ static emc_status check_probabilities(const emc_results_options *o, const emc_re
     if (!o->probabilities_path && !o->obsm_probabilities)
         return EMC_OK;
     if (run->generated)
-        return emc_fail(EMC_ERR_USAGE, "%s: a generated answer has none; use --answer full", name);
+        return emc_fail(EMC_ERR_USAGE, "%s: a generated answer has none; use --answer exact", name);
     if (!run->has_probabilities)
         return emc_fail(EMC_ERR_USAGE,
                         "%s: this run has not kept them; ask for them when it is started", name);

@@ -59,6 +59,7 @@ typedef struct {
     const emc_labels *labels;
     bool generated;         /* rows have raw_text and no probabilities */
     bool has_probabilities; /* rows have probs */
+    bool has_invalid_mass;  /* rows have it: a column more */
     const emc_fact *facts;
     int n_facts;
 } emc_results_run;

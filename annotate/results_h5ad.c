@@ -14,6 +14,7 @@ typedef enum {
     SCORE_HIGH,
     MARGIN,
     ENTROPY,
+    INVALID_MASS,
     STATUS,
     REASON,
     CL_ID,
@@ -30,7 +31,7 @@ typedef struct {
     int32_t *of_label; /* [n_labels], -1: none */
 } category_set;
 
-#define MAX_COLUMNS 20
+#define MAX_COLUMNS 21
 
 struct results_h5ad {
     const emc_results_run *run;
@@ -201,6 +202,8 @@ static emc_status add_columns(results_h5ad *h, const emc_results_options *option
 
     for (size_t i = 0; i < EMC_COUNT(always); i++)
         EMC_TRY(add_column(h, always[i].kind, prefix, always[i].name));
+    if (h->run->has_invalid_mass)
+        EMC_TRY(add_column(h, INVALID_MASS, prefix, "invalid_mass"));
     if (options->groupby) {
         EMC_TRY(add_column(h, CLUSTER_LABEL, prefix, "cluster_label"));
         EMC_TRY(add_column(h, CLUSTER_SCORE, prefix, "cluster_score"));
@@ -445,6 +448,9 @@ static emc_h5ad_value value_of(const results_h5ad *h, value_kind kind, const emc
         break;
     case ENTROPY:
         value.number = (float)v->entropy;
+        break;
+    case INVALID_MASS:
+        value.number = (float)v->invalid_mass;
         break;
     case STATUS:
         value.code = (int32_t)v->status;

@@ -12,7 +12,7 @@ struct results_tables {
     const emc_labels *labels;
     const results_survey *survey;
     int top_k;
-    bool generated;
+    bool generated, has_invalid_mass;
 };
 
 static const emc_column first_columns[] = {
@@ -27,6 +27,7 @@ static const emc_column top_columns[2 * EMC_TOP] = {
     {"label_2", EMC_COLUMN_STRING, 0}, {"prob_2", EMC_COLUMN_FLOAT, 0},
     {"label_3", EMC_COLUMN_STRING, 0}, {"prob_3", EMC_COLUMN_FLOAT, 0},
 };
+static const emc_column mass_column = {"invalid_mass", EMC_COLUMN_FLOAT, 0};
 static const emc_column prompt_columns[] = {
     {"n_genes", EMC_COLUMN_INT, 0},
     {"n_tokens", EMC_COLUMN_INT, 0},
@@ -38,7 +39,7 @@ static const emc_column cluster_columns[] = {
 };
 
 #define MAX_COLUMNS                                                                                \
-    (EMC_COUNT(first_columns) + EMC_COUNT(top_columns) + EMC_COUNT(prompt_columns) + 1 +           \
+    (EMC_COUNT(first_columns) + EMC_COUNT(top_columns) + EMC_COUNT(prompt_columns) + 2 +           \
      EMC_COUNT(cluster_columns))
 
 static emc_table_format format_of(const char *name)
@@ -63,6 +64,8 @@ static emc_status open_table(results_tables *tables, const emc_results_options *
 
     append(columns, &n, first_columns, EMC_COUNT(first_columns));
     append(columns, &n, top_columns, (size_t)(2 * tables->top_k));
+    if (tables->has_invalid_mass)
+        append(columns, &n, &mass_column, 1);
     append(columns, &n, prompt_columns, EMC_COUNT(prompt_columns));
     if (tables->generated)
         append(columns, &n, &raw_column, 1);
@@ -100,6 +103,7 @@ emc_status results_tables_open(results_tables **out, const emc_results_options *
     tables->survey = survey;
     tables->top_k = options->top_k;
     tables->generated = run->generated;
+    tables->has_invalid_mass = run->has_invalid_mass;
     if (!results_is_h5ad(options))
         status = open_table(tables, options);
     if (status == EMC_OK && options->probabilities_path)
@@ -145,7 +149,7 @@ static emc_status add_verdict(results_tables *tables, const emc_verdict *v)
         EMC_TRY(emc_table_string(t, name_of(labels, v->top[i])));
         EMC_TRY(emc_table_float(t, v->top_prob[i]));
     }
-    return EMC_OK;
+    return tables->has_invalid_mass ? emc_table_float(t, v->invalid_mass) : EMC_OK;
 }
 
 static emc_status add_row(results_tables *tables, const emc_result_row *row)

@@ -19,6 +19,8 @@ void emc_annotate_defaults(emc_annotate_options *options)
     options->input.min_gene_match = -1;
     emc_results_defaults(&options->results);
     options->answer = -1;
+    options->scoring = -1;
+    options->probability_width = -1;
     options->unknown_below = -1;
     options->margin_below = -1;
 }
@@ -92,7 +94,9 @@ static emc_status do_cells(emc_run *r)
     describe_flow(r, &work.flow, 1e-3 * (after.device_ms - before.device_ms));
     s->seconds_run += emc_seconds() - begin;
     s->n_answered += work.n_answered;
+    s->n_asked += work.n_asked;
     s->n_prompt_tokens += work.n_prompt_tokens;
+    s->n_answer_rows += after.n_choice_rows - before.n_choice_rows;
     s->cells_per_s = s->seconds_run > 0 ? (double)work.n_asked / s->seconds_run : 0;
     r->complete = status == EMC_OK;
     /* A device that fails at once would fail again. */

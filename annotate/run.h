@@ -124,6 +124,10 @@ typedef struct {
     const char *profile;     /* built-in name or path; NULL: "embryo" */
     const char *labels_path; /* NULL: the profile's labels */
     int answer;              /* an emc_answer_mode; -1: the profile's */
+    int scoring;             /* an emc_scoring_rule; -1: the profile's */
+    double probability_width; /* exact; < 0: the profile's. 0 where probabilities of all labels are
+                                 kept and where a margin decides */
+    bool invalid_mass;        /* exact, full: the column of that name, too */
     int max_tokens;          /* generate; 0: the profile's */
     double unknown_below;    /* < 0: the profile's */
     double margin_below;     /* < 0: the profile's */
@@ -170,7 +174,10 @@ typedef struct {
     /* Of this process alone. */
     int64_t n_answered;
     double seconds_load, seconds_run, seconds_prefix;
+    int64_t n_asked;         /* the model; of those answered */
     int64_t n_prompt_tokens; /* of the cells asked, the common prefix counted for each */
+    int64_t n_answer_rows;   /* rows through the model for their answers, beside the prompts'; none
+                                for generated ones */
     int prefix_tokens;
     double cells_per_s; /* asked cells over seconds_run */
     double seconds_to_first; /* from the call to the first cell that was finished; < 0: none was */
@@ -190,15 +197,17 @@ void emc_annotate_summary_close(emc_annotate_summary *summary); /* NULL is fine 
  * Result columns, in this order (empty, or null in JSONL, where there is nothing to say):
  *   cell_id
  *   label       the answer; "unknown" with status unknown, else empty unless ok
- *   score       probability of the best label over the label set
- *   score_low score_high   bounds on it; equal in a full answer
- *   margin      score minus that of the second label
- *   entropy     of the distribution over labels, natural logarithm
+ *   score       probability of the best label over the label set: the middle of its bounds
+ *   score_low score_high   bounds on it; equal where every label's is known
+ *   margin      score minus that of the second label; where every label's is known
+ *   entropy     of the distribution over labels, natural logarithm; likewise
  *   status      ok, unknown, invalid, too_few_genes, empty, failed
  *   reason      why it is not ok: low_score, low_margin, no_label, ambiguous_answer, cut_off,
  *               empty_answer, few_genes, no_genes, bad_value, prompt_too_long, not_a_number
  *   cl_id       Cell Ontology id of the label
- *   label_1 prob_1 label_2 prob_2 label_3 prob_3   the likeliest labels, whatever the status
+ *   label_1 prob_1 label_2 prob_2 label_3 prob_3   the likeliest labels, whatever the status; the
+ *               first alone where not every label's probability is known
+ *   invalid_mass   what the model would say beside the label set (where asked for)
  *   n_genes     genes in the prompt
  *   n_tokens    tokens in the prompt
  *   raw_text    what the model wrote (generate only)
@@ -208,7 +217,7 @@ void emc_annotate_summary_close(emc_annotate_summary *summary); /* NULL is fine 
  * file's, two labels of the same tokens, a prompt whose fixed part is longer than the context, a
  * run folder that was begun with other settings (each is named).
  * EMC_ERR_USAGE: an output that would replace what is read, or the other output; results that
- * cannot be written as they finish.
+ * cannot be written as they finish; an option that the way of answering cannot follow.
  * EMC_ERR_CREATE: a run is there and neither resume nor force is set, or its folder cannot be made.
  * EMC_ERR_CANCELLED: *cancel was set. EMC_ERR_LOST: the device failed while cells were annotated.
  * After these two and EMC_ERR_IO, finished shards are in the run folder and the line says how to go

@@ -23,6 +23,39 @@ static emc_status check_share(double value, const char *name)
     return EMC_OK;
 }
 
+/* An option that this way of answering cannot follow is not ignored in silence. */
+static emc_status check_meant(const emc_session *s)
+{
+    const emc_annotate_options *o = s->options;
+    const emc_results_options *results = &o->results;
+    const bool generate = s->answer == EMC_ANSWER_GENERATE, greedy = s->answer == EMC_ANSWER_GREEDY;
+    const struct {
+        bool is_wrong;
+        const char *option, *why;
+    } options[] = {
+        {generate && o->scoring >= 0, "--scoring", "has no labels to score"},
+        {generate && o->invalid_mass, "--invalid-mass", "has no probabilities"},
+        {generate && o->unknown_below > 0, "--unknown-below", "has no probabilities"},
+        {generate && o->margin_below > 0, "--margin-below", "has no probabilities"},
+        {s->answer != EMC_ANSWER_EXACT && o->probability_width >= 0, "--probability-width",
+         "does not search until so much is known"},
+        {greedy && results->probabilities_path, "--probabilities", "computes one label"},
+        {greedy && results->obsm_probabilities, "--obsm-probabilities", "computes one label"},
+        {greedy && o->invalid_mass, "--invalid-mass", "computes one label"},
+        {greedy && s->thresholds.margin_below > 0, "--margin-below above 0 (or the profile's)",
+         "computes one label"},
+        {!generate && o->max_tokens > 0, "--max-tokens", "writes no text"},
+    };
+
+    for (size_t i = 0; i < EMC_COUNT(options); i++) {
+        if (options[i].is_wrong)
+            return emc_fail(EMC_ERR_USAGE, "%s: --answer %s %s; leave it out, or use --answer %s",
+                            options[i].option, emc_answer_mode_name(s->answer), options[i].why,
+                            strcmp(options[i].option, "--max-tokens") == 0 ? "generate" : "exact");
+    }
+    return EMC_OK;
+}
+
 /* What the options leave open, the profile says. */
 static emc_status settle(emc_session *s)
 {
@@ -31,14 +64,18 @@ static emc_status settle(emc_session *s)
 
     EMC_TRY(check_share(o->unknown_below, "--unknown-below"));
     EMC_TRY(check_share(o->margin_below, "--margin-below"));
+    EMC_TRY(check_share(o->probability_width, "--probability-width"));
     s->answer = o->answer >= 0 ? (emc_answer_mode)o->answer : info->answer;
     s->max_tokens = o->max_tokens > 0 ? o->max_tokens : info->max_tokens;
+    s->scoring = o->scoring >= 0 ? (emc_scoring_rule)o->scoring : info->scoring;
+    s->probability_width =
+        o->probability_width >= 0 ? o->probability_width : info->probability_width;
     s->thresholds = (emc_thresholds){
         .temperature = info->temperature,
         .unknown_below = o->unknown_below >= 0 ? o->unknown_below : info->unknown_below,
         .margin_below = o->margin_below >= 0 ? o->margin_below : info->margin_below,
     };
-    return EMC_OK;
+    return check_meant(s);
 }
 
 static emc_status open_profile(emc_session *s)
@@ -157,6 +194,72 @@ bool emc_session_has_choices(const emc_session *session)
     return session->answer != EMC_ANSWER_GENERATE;
 }
 
+emc_ask emc_session_ask(const emc_session *session)
+{
+    static const emc_ask asks[] = {[EMC_ANSWER_EXACT] = EMC_ASK_BEST,
+                                   [EMC_ANSWER_FULL] = EMC_ASK_CHOICES,
+                                   [EMC_ANSWER_GREEDY] = EMC_ASK_GREEDY,
+                                   [EMC_ANSWER_GENERATE] = EMC_ASK_GENERATE};
+
+    return asks[session->answer];
+}
+
+double emc_session_width(const emc_session *session, const emc_plan *plan)
+{
+    const bool every = plan->probabilities || session->thresholds.margin_below > 0;
+
+    return session->answer == EMC_ANSWER_EXACT && !every ? session->probability_width : 0;
+}
+
+emc_status emc_session_score(emc_session *session, const emc_plan *plan)
+{
+    const emc_scoring scoring = {
+        .rule = session->scoring,
+        .temperature = session->thresholds.temperature,
+        .log_priors = session->log_priors,
+        .width = emc_session_width(session, plan),
+        .threshold = session->thresholds.unknown_below,
+        .outside = plan->invalid_mass,
+    };
+
+    return emc_session_has_choices(session) ? emc_engine_set_scoring(session->engine, &scoring)
+                                            : EMC_OK;
+}
+
+/* What the model says of each label when it is told of no gene. */
+static emc_status ask_priors(emc_session *s, emc_rendered *empty)
+{
+    const int n = emc_labels_count(s->labels);
+    emc_answer answer;
+    bool got;
+
+    EMC_TRY(emc_prompter_render(s->prompter, NULL, 0, false, empty));
+    EMC_TRY(emc_engine_submit(
+        s->engine,
+        &(emc_request){.ids = empty->ids.ids, .n_ids = (int)empty->ids.n, .ask = EMC_ASK_CHOICES}));
+    EMC_TRY(emc_engine_poll(s->engine, &answer, &got));
+    if (!got)
+        return emc_fail(EMC_ERR_INTERNAL, "the engine lost the cell without genes");
+    if (!answer.finite)
+        return emc_fail(EMC_ERR_CONFIG,
+                        "--scoring prior: the model gives no numbers for a cell without genes");
+    EMC_TRY(emc_alloc(&s->log_priors, (size_t)n, sizeof(*s->log_priors), "priors"));
+    for (int i = 0; i < n; i++)
+        s->log_priors[i] = answer.log_probs[i];
+    return EMC_OK;
+}
+
+static emc_status set_priors(emc_session *s)
+{
+    emc_rendered empty = {0};
+
+    if (!emc_session_has_choices(s) || s->scoring != EMC_SCORING_PRIOR)
+        return EMC_OK;
+    const emc_status status = ask_priors(s, &empty);
+    emc_rendered_free(&empty);
+    return status;
+}
+
 static emc_status open_engine(emc_session *s)
 {
     const int32_t *ids, *begin;
@@ -173,7 +276,8 @@ static emc_status open_engine(emc_session *s)
         emc_prompter_choices(s->prompter, &ids, &begin, &n);
         EMC_TRY(emc_engine_set_choices(s->engine, ids, begin, n));
     }
-    return set_prefix(s);
+    EMC_TRY(set_prefix(s));
+    return set_priors(s);
 }
 
 emc_status emc_session_open_model(emc_session *session, const char *chosen)
@@ -202,8 +306,10 @@ void emc_session_close_model(emc_session *session)
 {
     emc_engine_close(session->engine);
     emc_model_close(session->model);
+    free(session->log_priors);
     session->engine = NULL;
     session->model = NULL;
+    session->log_priors = NULL;
 }
 
 void emc_session_close(emc_session *session)
@@ -222,7 +328,7 @@ emc_pipeline emc_session_pipeline(const emc_session *session)
         .input = session->input,
         .prompter = session->prompter,
         .engine = session->engine,
-        .answer = session->answer,
+        .ask = emc_session_ask(session),
         .max_tokens = session->max_tokens,
         .max_prompt = session->max_prompt,
         .n_labels = emc_labels_count(session->labels),
@@ -294,6 +400,11 @@ static emc_status pin_answers(const emc_session *s, emc_plan *plan)
     EMC_TRY(pin_profile(s, plan));
     EMC_TRY(pin_labels(plan, s->labels));
     EMC_TRY(emc_plan_pin(plan, "--answer", "%s", emc_answer_mode_name(s->answer)));
+    if (emc_session_has_choices(s))
+        EMC_TRY(emc_plan_pin(plan, "--scoring", "%s", emc_scoring_rule_name(s->scoring)));
+    if (s->answer == EMC_ANSWER_EXACT)
+        EMC_TRY(pin_number(plan, "--probability-width",
+                           s->thresholds.margin_below > 0 ? 0 : s->probability_width));
     EMC_TRY(pin_number(plan, "temperature", s->thresholds.temperature));
     EMC_TRY(pin_number(plan, "--unknown-below", s->thresholds.unknown_below));
     EMC_TRY(pin_number(plan, "--margin-below", s->thresholds.margin_below));

@@ -26,12 +26,15 @@ typedef struct {
     emc_prompter *prompter;
     emc_answer_mode answer;
     int max_tokens;
+    emc_scoring_rule scoring;
+    double probability_width;
     emc_thresholds thresholds;
 
     emc_model *model; /* NULL until emc_session_open_model */
     emc_engine *engine;
     int max_prompt, prefix_tokens;
     double seconds_prefix;
+    double *log_priors; /* [n_labels] of a cell without genes; NULL unless they are divided by */
 } emc_session;
 
 /* All but the model: cheap, and tells most mistakes. */
@@ -51,6 +54,17 @@ void emc_session_prefix(const emc_session *session, const int32_t **ids, int *n)
 
 /* A full list of labels is what the engine chooses among. */
 bool emc_session_has_choices(const emc_session *session);
+
+/* What the engine is asked of each cell. */
+emc_ask emc_session_ask(const emc_session *session);
+
+/* How well the probability of the best label is to be known for what the plan keeps; 0: every
+ * label's. */
+double emc_session_width(const emc_session *session, const emc_plan *plan);
+
+/* Tells the open engine how labels are scored and what is to be known, so that the plan's columns
+ * can be filled. Again whenever the plan has changed; only while nothing is in flight. */
+emc_status emc_session_score(emc_session *session, const emc_plan *plan);
 void emc_session_close(emc_session *session);
 
 /* Pins and notes that are known without the model; with it. */

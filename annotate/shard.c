@@ -1,5 +1,5 @@
 /*
- * A shard file, version 1. Numbers are little-endian; nothing is aligned.
+ * A shard file, version 2. Numbers are little-endian; nothing is aligned.
  *
  *   0   8  "EMCSHARD"
  *   8   4  version
@@ -11,7 +11,8 @@
  *   48  16 plan
  *   64     n_cells rows:
  *            row i64, n_genes i32, n_tokens i32, status u8, reason u8, has u8, 0 u8, label i32,
- *            top i32[3], top_prob f64[3], score, score_low, score_high, margin, entropy f64,
+ *            top i32[3], top_prob f64[3], score, score_low, score_high, margin, entropy,
+ *            invalid_mass f64,
  *            length of cell_id u32, cell_id, 0 u8,
  *            if has & 1: length of raw_text u32, raw_text, 0 u8,
  *            if has & 2: probs f32[n_labels]
@@ -30,7 +31,7 @@
 #include "base/size.h"
 #include "base/text.h"
 
-#define VERSION    1
+#define VERSION    2
 #define HAS_TEXT   1u
 #define HAS_PROBS  2u
 #define MOST_BYTES ((size_t)1 << 40)
@@ -205,7 +206,8 @@ emc_status emc_shard_writer_add(emc_shard_writer *writer, const emc_result_row *
         put_u32(bytes + 24 + 4 * i, (uint32_t)v->top[i]);
         put_f64(bytes + 36 + 8 * i, v->top_prob[i]);
     }
-    const double numbers[] = {v->score, v->score_low, v->score_high, v->margin, v->entropy};
+    const double numbers[] = {v->score,  v->score_low, v->score_high,
+                              v->margin, v->entropy,   v->invalid_mass};
     for (size_t i = 0; i < EMC_COUNT(numbers); i++)
         put_f64(bytes + 60 + 8 * i, numbers[i]);
     status = emc_text_add(&writer->text, bytes, sizeof bytes);
@@ -356,6 +358,7 @@ static emc_status read_row(cursor *c, emc_result_row *row, int64_t last_row, flo
     v->score_high = get_f64(p + 76);
     v->margin = get_f64(p + 84);
     v->entropy = get_f64(p + 92);
+    v->invalid_mass = get_f64(p + 100);
     const char *wrong = wrong_row(row, c->n_labels, last_row);
     if (wrong)
         return bad_row(c, wrong);
@@ -384,8 +387,8 @@ static emc_status check_bytes(const unsigned char *bytes, size_t n, const char *
     if (memcmp(hash.bytes, bytes + n - EMC_SHARD_HASH_BYTES, EMC_SHARD_HASH_BYTES) != 0)
         return emc_fail(EMC_ERR_FORMAT, "%s: damaged: its checksum is wrong", name);
     if (get_u32(bytes + 8) != VERSION)
-        return emc_fail(EMC_ERR_FORMAT, "%s: version %u, this program reads version %d", name,
-                        get_u32(bytes + 8), VERSION);
+        return emc_fail(EMC_ERR_FORMAT, "%s: a shard of version %u, this emcell reads version %d",
+                        name, get_u32(bytes + 8), VERSION);
     return EMC_OK;
 }
 

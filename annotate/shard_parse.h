@@ -11,7 +11,7 @@ extern "C" {
  * cell_id and neither text nor probabilities. */
 #define EMC_SHARD_HEAD_BYTES 64
 #define EMC_SHARD_HASH_BYTES 16
-#define EMC_SHARD_ROW_BYTES  105
+#define EMC_SHARD_ROW_BYTES  113
 
 /*
  * As emc_shard_open, of bytes that are borrowed until close; `name` is for messages. Everything is

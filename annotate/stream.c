@@ -58,7 +58,8 @@ static emc_status open_tables(emc_stream *stream)
     const emc_results_run run = {.n_cells = plan->n_rows,
                                  .labels = stream->labels,
                                  .generated = plan->generated,
-                                 .has_probabilities = plan->probabilities};
+                                 .has_probabilities = plan->probabilities,
+                                 .has_invalid_mass = plan->invalid_mass};
     EMC_TRY(results_tables_open(&stream->tables, stream->results, &run, &stream->survey));
     return results_tables_flush(stream->tables);
 }

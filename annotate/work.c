@@ -292,8 +292,17 @@ static emc_status judge(state *s, const emc_item *item, emc_result_row *row)
         return emc_verdict_from_text(&row->verdict, session->labels, row->raw_text, s->raw_text.n,
                                      item->ended);
     }
-    emc_verdict_from_log_probs(&row->verdict, item->log_probs, n, &session->thresholds, s->probs);
-    if (s->work->plan->probabilities && row->verdict.status != EMC_CELL_FAILED) {
+    /* What the greedy way leads to need not be the best, though all are known. */
+    const bool whole = item->found.complete && session->answer != EMC_ANSWER_GREEDY;
+    if (whole)
+        emc_verdict_from_scores(&row->verdict, item->scores, n, &session->thresholds, s->probs);
+    else
+        emc_verdict_from_found(&row->verdict, &item->found, &session->thresholds);
+    if (row->verdict.status == EMC_CELL_FAILED)
+        return EMC_OK;
+    if (s->work->plan->invalid_mass)
+        row->verdict.invalid_mass = (item->found.outside_low + item->found.outside_high) / 2;
+    if (s->work->plan->probabilities && whole) {
         for (int i = 0; i < n; i++)
             s->kept_probs[i] = (float)s->probs[i];
         row->probs = s->kept_probs;

@@ -18,7 +18,7 @@ typedef struct {
     emc_annotate_options run;
     cli_input_arguments input;
     cli_output_arguments output;
-    const char *model, *answer, *dtype, *log_format, *device, *order;
+    const char *model, *answer, *scoring, *dtype, *log_format, *device, *order;
     bool quiet, dry_run;
 } arguments;
 
@@ -71,10 +71,25 @@ static bool parse(arguments *a, int argc, char **argv, cli_config **config, int 
          "how the model is asked (default: embryo; emcell profile list)"},
         {CLI_STRING, 0, "labels", "FILE", &run->labels_path,
          "the labels, one a line, in place of the profile's"},
-        {CLI_STRING, 0, "answer", "full|generate", &a->answer,
-         "full: every label's probability; generate: free text, read back"},
+        {CLI_STRING, 0, "answer", "exact|full|greedy|generate", &a->answer,
+         "exact: the best label of the set, and its probability as far as\n"
+         "--probability-width asks (default in the built-in profiles); full:\n"
+         "every label's probability; greedy: the likeliest token at every\n"
+         "branch, not always the best label; generate: free text, read back"},
+        {CLI_STRING, 0, "scoring", "joint|mean|first|prior", &a->scoring,
+         "what makes a label likely: joint, the probability of its tokens;\n"
+         "mean, a token; first, of its first own token; prior, divided by\n"
+         "what it is for a cell without genes (default: the profile's, joint)"},
+        {CLI_SHARE, 0, "probability-width", "W", &run->probability_width,
+         "exact: search until score_high - score_low is at most W (default:\n"
+         "the profile's, 0.02); 0 computes every label, as --probabilities,\n"
+         "--obsm-probabilities and a margin-below above 0 do by themselves"},
+        {CLI_FLAG, 0, "invalid-mass", NULL, &run->invalid_mass,
+         "exact, full: add the column invalid_mass, the probability that the\n"
+         "model gives to what is no label, known within --probability-width"},
         {CLI_SHARE, 0, "unknown-below", "P", &run->unknown_below,
-         "a score below P is unknown (default: the profile's)"},
+         "a score below P is unknown (default: the profile's); exact searches\n"
+         "until that is certain"},
         {CLI_SHARE, 0, "margin-below", "M", &run->margin_below,
          "a margin below M is unknown (default: the profile's)"},
         {CLI_COUNT, 0, "max-tokens", "N", &run->max_tokens, "generate: at most N tokens"},
@@ -123,7 +138,9 @@ static bool parse(arguments *a, int argc, char **argv, cli_config **config, int 
             "Results have a row a cell, in the input's order: cell_id, label, score and its "
             "bounds,\nmargin, entropy, status, reason, cl_id, the three likeliest labels, "
             "n_genes, n_tokens.\nscore is the label's probability among the labels of the "
-            "set, as the model gives it.\nCtrl-C, SIGTERM and SIGUSR1 keep what is finished and "
+            "set, as the model gives it; where not every "
+            "label's is computed,\nmargin, entropy and the labels after the first are empty.\n"
+            "Ctrl-C, SIGTERM and SIGUSR1 keep what is finished and "
             "end "
             "with exit code 75; the same command\nwith --resume goes on. A second Ctrl-C or "
             "SIGTERM ends at once; finished shards stay.\nExit codes: 0 done, 3 done but some "
@@ -150,6 +167,7 @@ static bool check(arguments *a)
     static const char *const orders[] = {"input", "finished", NULL}; /* as emc_order */
     emc_annotate_options *run = &a->run;
     emc_answer_mode mode;
+    emc_scoring_rule rule;
     int dtype, order;
 
     if (!cli_input("annotate", &a->input) || !cli_output("annotate", &a->output))
@@ -179,10 +197,19 @@ static bool check(arguments *a)
         return false;
     if (a->answer) {
         if (emc_answer_mode_parse(&mode, a->answer) != EMC_OK) {
-            cli_usage("annotate", "--answer: \"%s\" is not full or generate", a->answer);
+            cli_usage("annotate", "--answer: \"%s\" is not exact, full, greedy or generate",
+                      a->answer);
             return false;
         }
         run->answer = (int)mode;
+    }
+    if (a->scoring) {
+        if (emc_scoring_rule_parse(&rule, a->scoring) != EMC_OK) {
+            cli_usage("annotate", "--scoring: \"%s\" is not joint, mean, first or prior",
+                      a->scoring);
+            return false;
+        }
+        run->scoring = (int)rule;
     }
     run->input_path = a->input.path;
     run->input = a->input.options;
@@ -266,6 +293,11 @@ static void print_work(cli_log *log, const emc_annotate_summary *summary)
              (long long)engine->n_steps, (long long)engine->n_rows, (long long)engine->n_readers,
              peak_megabytes());
     cli_log_info(log, line);
+    if (summary->n_answer_rows > 0 && summary->n_asked > 0) {
+        snprintf(line, sizeof line, "%.1f answer rows a cell",
+                 (double)summary->n_answer_rows / (double)summary->n_asked);
+        cli_log_info(log, line);
+    }
     if (summary->limit != EMC_LIMIT_UNKNOWN)
         print_flow(log, summary);
     if (strcmp(summary->chosen, "{}") != 0) {

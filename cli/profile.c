@@ -45,10 +45,12 @@ static emc_status check(const char *name)
     if (info->n_labels > 0)
         status = emc_labels_from_profile(&labels, profile);
     if (status == EMC_OK)
-        printf("%s: ok; messages: %d, genes: %d, labels: %d%s, thinking %s, answer %s\n",
+        printf("%s: ok; messages: %d, genes: %d, labels: %d%s, thinking %s, answer %s%s%s\n",
                info->name, info->n_messages, info->n_genes, info->n_labels,
                info->n_labels ? "" : " (to be given by --labels)",
-               emc_thinking_name(info->thinking), emc_answer_mode_name(info->answer));
+               emc_thinking_name(info->thinking), emc_answer_mode_name(info->answer),
+               info->answer == EMC_ANSWER_GENERATE ? "" : ", scoring ",
+               info->answer == EMC_ANSWER_GENERATE ? "" : emc_scoring_rule_name(info->scoring));
     emc_labels_close(labels);
     emc_profile_close(profile);
     return status;

@@ -68,7 +68,29 @@ expect_line 2 'obs-columns: 33 columns' "$emcell" prompt --input "$cells" --all 
 expect_line 2 '--input is missing' "$emcell" annotate
 expect_line 2 'what is "cells.h5ad"' "$emcell" annotate cells.h5ad
 expect_line 2 'adapter is given twice' annotate --output o.csv --adapter a --adapter b
-expect_line 2 'not full or generate' annotate --output o.csv --answer best
+expect_line 2 'not exact, full, greedy or generate' annotate --output o.csv --answer best
+expect_line 2 '--scoring: "foo" is not joint, mean, first or prior' annotate --output o.csv --scoring foo
+expect_line 2 '--probability-width: "2" is not a number from 0 to 1' annotate --output o.csv \
+    --probability-width 2
+# What a way of answering cannot follow is not ignored.
+for options in '--scoring joint' '--scoring prior' '--probability-width 0.1' --invalid-mass \
+    '--unknown-below 0.5' '--margin-below 0.5'; do
+    expect_line 2 "^emcell annotate: ${options%% *}: --answer generate .*; leave it out, or use --answer exact" \
+        annotate --output o.csv --answer generate $options
+done
+for options in '--probability-width 0' --invalid-mass '--margin-below 0.5' '--probabilities p.csv'; do
+    expect_line 2 "${options%% *}.*: --answer greedy .*; leave it out, or use --answer exact" \
+        annotate --output o.csv --answer greedy $options
+done
+expect_line 2 '--obsm-probabilities: --answer greedy' annotate --output o.h5ad --answer greedy \
+    --obsm-probabilities
+expect_line 2 '--probability-width: --answer full' annotate --output o.csv --answer full \
+    --probability-width 0.1
+for answer in exact full greedy; do
+    expect_line 2 "--max-tokens: --answer $answer writes no text" annotate --output o.csv \
+        --answer $answer --max-tokens 5
+done
+check test ! -e o.csv
 expect_line 2 'not auto, float32 or bfloat16' annotate --output o.csv --dtype int8
 expect_line 2 'not text or json' annotate --output o.csv --log-format xml
 
@@ -189,7 +211,30 @@ expect 0 '' annotate --output o.h5ad --obsm-probabilities
 expect 0 '' "$emcell" merge -q o.h5ad.run --output merged.h5ad --obsm-probabilities
 check cmp -s merged.h5ad o.h5ad
 expect 0 '' "$emcell" merge -q o.h5ad.run --output merged.csv
-check cmp -s merged.csv o.csv
+expect 0 '' annotate --output every.csv --probability-width 0 # as probabilities of all labels imply
+check cmp -s merged.csv every.csv
+check sh -c '! cmp -s every.csv o.csv'
+expect 0 '' annotate --output full.csv --answer full
+check cmp -s full.csv every.csv
+cut -d , -f 1,2,8-10 o.csv >labels_exact.txt
+cut -d , -f 1,2,8-10 full.csv >labels_full.txt
+check cmp -s labels_exact.txt labels_full.txt
+# What the run has been asked for stands in all of its results.
+expect 0 '^[0-9.]+ answer rows a cell$' "$emcell" annotate --force --input "$cells" \
+    --model "$model" --limit 24 --output mass.csv --invalid-mass
+check grep -q ',prob_3,invalid_mass,n_genes,n_tokens$' mass.csv
+check sh -c '! grep -q invalid_mass o.csv'
+expect 0 '' "$emcell" merge -q mass.csv.run --output merged.csv
+check cmp -s merged.csv mass.csv
+expect 0 '' "$emcell" annotate -q --resume --input "$cells" --model "$model" --limit 24 \
+    --output mass.csv
+check cmp -s merged.csv mass.csv
+expect_line 78 '--invalid-mass was 0, is 1' "$emcell" annotate -q --resume --input "$cells" \
+    --model "$model" --limit 24 --output run.csv --invalid-mass
+expect_line 78 '--scoring was joint, is mean' "$emcell" annotate -q --resume --input "$cells" \
+    --model "$model" --limit 24 --output run.csv --scoring mean
+expect_line 78 '--probability-width was 0\.02, is 0\.5' "$emcell" annotate -q --resume \
+    --input "$cells" --model "$model" --limit 24 --output run.csv --probability-width 0.5
 expect_line 78 'not the file that the run read' "$emcell" merge -q o.h5ad.run --output merged.h5ad \
     --input "$model/config.json"
 # The input of a run has changed, by the run itself: the results are not locked away with it.

@@ -47,7 +47,7 @@ check grep -q '^--device auto runs on cpu$' out.txt
 expect 0 '^CUDA driver: 11\.4, ' env EMT_VG_DRIVER=11040 "$emcell" doctor
 
 # The same labels as on the CPU, where more than rounding lies between the first two.
-expect 0 '' annotate --quiet --device cpu --output cpu.csv
+expect 0 '' annotate --quiet --device cpu --answer full --output cpu.csv
 expect 0 'device: cuda:0' annotate --device cuda --output cuda.csv
 check grep -qE '^GPU memory: weights .* were free$' err.txt
 check grep -qE '^same bits: cuda:0, products [0-9a-f]{16}$' err.txt

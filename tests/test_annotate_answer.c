@@ -31,7 +31,7 @@ static void probabilities_are_normalised_over_the_set(void **state)
                                     log(0.25) + off};
         double probs[4];
         emc_verdict v;
-        emc_verdict_from_log_probs(&v, log_probs, 4, &no_thresholds, probs);
+        emc_verdict_from_scores(&v, log_probs, 4, &no_thresholds, probs);
         /* Adding a large offset rounds the inputs themselves. */
         const double tol = TOL + 4 * 0x1p-52 * fabs(off);
         assert_true(fabs(probs[0] - 0.125) <= tol && fabs(probs[1] - 0.5) <= tol);
@@ -56,7 +56,7 @@ static void ties_go_to_the_first_label(void **state)
     emc_verdict v;
 
     (void)state;
-    emc_verdict_from_log_probs(&v, log_probs, 5, &no_thresholds, NULL);
+    emc_verdict_from_scores(&v, log_probs, 5, &no_thresholds, NULL);
     assert_int_equal(v.label, 1);
     assert_int_equal(v.top[1], 2);
     assert_int_equal(v.top[2], 3);
@@ -69,14 +69,14 @@ static void small_sets_leave_places_empty(void **state)
     emc_verdict v;
 
     (void)state;
-    emc_verdict_from_log_probs(&v, log_probs, 2, &no_thresholds, NULL);
+    emc_verdict_from_scores(&v, log_probs, 2, &no_thresholds, NULL);
     assert_int_equal(v.label, 0);
     assert_true(v.score == 1 && v.margin == 1 && v.entropy == 0);
     assert_int_equal(v.top[1], 1);
     assert_true(v.top_prob[1] == 0);
     assert_int_equal(v.top[2], -1);
     assert_true(isnan(v.top_prob[2]));
-    emc_verdict_from_log_probs(&v, log_probs, 1, &no_thresholds, NULL);
+    emc_verdict_from_scores(&v, log_probs, 1, &no_thresholds, NULL);
     assert_true(v.score == 1 && v.margin == 1);
 }
 
@@ -87,7 +87,7 @@ static void temperature_flattens(void **state)
     emc_verdict v;
 
     (void)state;
-    emc_verdict_from_log_probs(&v, log_probs, 2, &t, NULL);
+    emc_verdict_from_scores(&v, log_probs, 2, &t, NULL);
     assert_close(v.score, 2.0 / 3); /* sqrt(0.8) : sqrt(0.2) = 2 : 1 */
     assert_close(v.margin, 1.0 / 3);
 }
@@ -112,7 +112,7 @@ static void thresholds_make_unknown(void **state)
     for (size_t i = 0; i < EMC_COUNT(thresholds); i++) {
         const emc_thresholds t = {1, thresholds[i].unknown_below, thresholds[i].margin_below};
         emc_verdict v;
-        emc_verdict_from_log_probs(&v, log_probs, 3, &t, NULL);
+        emc_verdict_from_scores(&v, log_probs, 3, &t, NULL);
         assert_int_equal(v.status, thresholds[i].status);
         assert_string_equal(v.reason, thresholds[i].reason);
         assert_int_equal(v.label, thresholds[i].status == EMC_CELL_OK ? 0 : -1);
@@ -128,7 +128,7 @@ static void a_score_at_the_threshold_passes(void **state)
     emc_verdict v;
 
     (void)state;
-    emc_verdict_from_log_probs(&v, log_probs, 2, &t, NULL);
+    emc_verdict_from_scores(&v, log_probs, 2, &t, NULL);
     assert_int_equal(v.status, EMC_CELL_OK);
 }
 
@@ -140,7 +140,7 @@ static void what_is_no_number_fails(void **state)
     for (size_t i = 0; i < EMC_COUNT(bad); i++) {
         double probs[3] = {9, 9, 9};
         emc_verdict v;
-        emc_verdict_from_log_probs(&v, bad[i], 3, &no_thresholds, probs);
+        emc_verdict_from_scores(&v, bad[i], 3, &no_thresholds, probs);
         assert_int_equal(v.status, EMC_CELL_FAILED);
         assert_string_equal(v.reason, "not_a_number");
         assert_int_equal(v.label, -1);

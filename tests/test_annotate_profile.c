@@ -81,7 +81,9 @@ static void embryo_is_what_models_are_trained_on(void **state)
     assert_int_equal(p->drop_groups,
                      EMC_GENES_MITOCHONDRIAL | EMC_GENES_RIBOSOMAL | EMC_GENES_NUCLEAR_RNA);
     assert_int_equal(p->thinking, EMC_THINKING_PREFILL);
-    assert_int_equal(p->answer, EMC_ANSWER_FULL);
+    assert_int_equal(p->answer, EMC_ANSWER_EXACT);
+    assert_int_equal(p->scoring, EMC_SCORING_JOINT);
+    assert_true(p->probability_width == 0.02);
     assert_string_equal(p->answer_prefix, "");
     assert_string_equal(p->answer_suffix, "");
     assert_string_equal(p->answer_ending, "<|im_end|>");
@@ -136,6 +138,10 @@ static void a_file_is_read_with_its_medians(void **state)
     assert_int_equal(p->n_drop_genes, 1);
     assert_string_equal(p->drop_genes[0], "VIM");
     assert_true(p->temperature == 2.5 && p->unknown_below == 0.3 && p->margin_below == 0.05);
+    assert_int_equal(p->answer, EMC_ANSWER_FULL);
+    /* It says nothing of them. */
+    assert_int_equal(p->scoring, EMC_SCORING_JOINT);
+    assert_true(p->probability_width == EMC_PROBABILITY_WIDTH);
     emc_profile_close(profile);
 }
 
@@ -171,7 +177,7 @@ static const struct {
     {"\"separator\": \" \"", "\"separator\": \"\"", EMC_ERR_FORMAT, "\"separator\" is empty"},
     {"\"min_value\": 0", "\"min_value\": -1", EMC_ERR_CONFIG, "min_value"},
     {"\"negative\": \"refuse\"", "\"negative\": \"ignore\"", EMC_ERR_FORMAT,
-     "\"negative\" is \"ignore\", wanted \"refuse\", \"skip\""},
+     "\"negative\" is \"ignore\", wanted \"refuse\" or \"skip\""},
     {"\"not_finite\": \"refuse\"", "\"not_finite\": null", EMC_ERR_FORMAT, "not_finite"},
     {"\"medians\": null", "\"medians\": \"m.tsv\"", EMC_ERR_CONFIG, "plain name of a file"},
     {"[\"mitochondrial\"", "[\"mitochondria\"", EMC_ERR_CONFIG, "\"drop_groups\""},
@@ -203,7 +209,16 @@ static const struct {
      "exclude each other"},
     {"\"prefix\": \"\"", "\"prefix\": null", EMC_ERR_FORMAT, "prefix"},
     {"\"ending\": \"<|im_end|>\"", "\"ending\": \"\"", EMC_ERR_FORMAT, "\"ending\" is empty"},
-    {"\"answer\": \"full\"", "\"answer\": \"best\"", EMC_ERR_FORMAT, "\"answer\" is \"best\""},
+    {"\"answer\": \"exact\"", "\"answer\": \"best\"", EMC_ERR_FORMAT,
+     "\"answer\" is \"best\", wanted \"exact\", \"full\", \"greedy\" or \"generate\""},
+    {"\"answer\": \"exact\",", "", EMC_ERR_FORMAT, "\"answer\" is missing"},
+    {"\"scoring\": \"joint\"", "\"scoring\": \"sum\"", EMC_ERR_FORMAT,
+     "\"scoring\" is \"sum\", wanted \"joint\", \"mean\", \"first\" or \"prior\""},
+    {"\"scoring\": \"joint\"", "\"scoring\": 1", EMC_ERR_FORMAT, "scoring"},
+    {"\"probability_width\": 0.02", "\"probability_width\": 2", EMC_ERR_CONFIG,
+     "\"probability_width\" must be between 0 and 1"},
+    {"\"probability_width\": 0.02", "\"probability_widht\": 0.02", EMC_ERR_FORMAT,
+     "probability_widht"},
     {"\"max_tokens\": 32", "\"max_tokens\": 0", EMC_ERR_FORMAT, "max_tokens"},
     {"\"temperature\": 1", "\"temperature\": 0", EMC_ERR_CONFIG, "temperature"},
     {"\"unknown_below\": 0", "\"unknown_below\": 1.5", EMC_ERR_CONFIG, "unknown_below"},
@@ -325,12 +340,25 @@ static void mutated_profiles_do_no_harm(void **state)
 
 static void modes_have_names(void **state)
 {
+    static const char *const modes[] = {"exact", "full", "greedy", "generate"};
+    static const char *const rules[] = {"joint", "mean", "first", "prior"};
     emc_answer_mode mode;
+    emc_scoring_rule rule;
 
     (void)state;
-    EMT_OK(emc_answer_mode_parse(&mode, "generate"));
-    assert_int_equal(mode, EMC_ANSWER_GENERATE);
-    assert_string_equal(emc_answer_mode_name(EMC_ANSWER_FULL), "full");
+    for (int i = 0; i < 4; i++) {
+        EMT_OK(emc_answer_mode_parse(&mode, modes[i]));
+        assert_int_equal(mode, i);
+        assert_string_equal(emc_answer_mode_name(mode), modes[i]);
+        EMT_OK(emc_scoring_rule_parse(&rule, rules[i]));
+        assert_int_equal(rule, i);
+        assert_string_equal(emc_scoring_rule_name(rule), rules[i]);
+    }
+    assert_int_equal(EMC_ANSWER_EXACT, 0);
+    assert_int_equal(EMC_ANSWER_GENERATE, 3);
+    assert_int_equal(EMC_SCORING_PRIOR, 3);
+    EMT_FAILS(EMC_ERR_USAGE, "\"foo\": wanted joint, mean, first or prior",
+              emc_scoring_rule_parse(&rule, "foo"));
     assert_string_equal(emc_thinking_name(EMC_THINKING_BY_MODEL), "model-emits-think");
     EMT_FAILS(EMC_ERR_USAGE, "\"best\"", emc_answer_mode_parse(&mode, "best"));
 }

@@ -398,6 +398,7 @@ static void the_prefix_changes_no_answer(void **state)
 
     (void)state;
     o.no_prefix_caching = true;
+    o.answer = EMC_ANSWER_FULL;
     case_annotate(&o);
     char *table = emt_read(o.results.output_path, NULL);
     check_results(table, expected_of(expected, "embryo"));

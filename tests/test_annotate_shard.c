@@ -45,6 +45,7 @@ static emc_result_row make_row(int64_t i)
         v->score_high = nextafter(1, 0);
         v->margin = -0.0;
         v->entropy = 1e300;
+        v->invalid_mass = 0.25;
     } else if (i % 4 == 2) {
         row.raw_text = "I think it is \xC3\xA9piblast.\n";
     }
@@ -90,8 +91,10 @@ static void expect_row(const emc_result_row *got, const emc_result_row *wanted)
     assert_int_equal(a->label, b->label);
     assert_memory_equal(a->top, b->top, sizeof a->top);
     assert_memory_equal(a->top_prob, b->top_prob, sizeof a->top_prob);
-    const double x[] = {a->score, a->score_low, a->score_high, a->margin, a->entropy};
-    const double y[] = {b->score, b->score_low, b->score_high, b->margin, b->entropy};
+    const double x[] = {a->score,  a->score_low, a->score_high,
+                        a->margin, a->entropy,   a->invalid_mass};
+    const double y[] = {b->score,  b->score_low, b->score_high,
+                        b->margin, b->entropy,   b->invalid_mass};
     assert_memory_equal(x, y, sizeof x);
 }
 
@@ -145,13 +148,14 @@ static void test_layout(void **state)
     emc_verdict_not_asked(&row.verdict, EMC_CELL_UNKNOWN, "low_score");
     row.verdict.top[0] = 1;
     row.verdict.entropy = 1.0;
+    row.verdict.invalid_mass = -2.0;
     EMT_OK(emc_shard_writer_open(&writer, &head));
     EMT_OK(emc_shard_writer_add(writer, &row));
     EMT_OK(emc_shard_writer_bytes(writer, &got, &n));
     bytes = got;
-    assert_int_equal(n, 64 + 100 + (4 + 3) + (4 + 2) + 8 + 16);
+    assert_int_equal(n, 64 + 108 + (4 + 3) + (4 + 2) + 8 + 16);
     static const unsigned char start[] = {
-        'E', 'M', 'C', 'S', 'H', 'A', 'R', 'D', 1, 0, 0, 0, 2, 0, 0, 0, 201, 0, 0, 0, 0, 0, 0, 0,
+        'E', 'M', 'C', 'S', 'H', 'A', 'R', 'D', 2, 0, 0, 0, 2, 0, 0, 0, 209, 0, 0, 0, 0, 0, 0, 0,
         2,   1,   0,   0,   0,   0,   0,   0,   3, 0, 0, 0, 0, 0, 0, 0, 1,   0, 0, 0, 0, 0, 0, 0};
     assert_memory_equal(bytes, start, sizeof start);
     assert_memory_equal(bytes + 48, head.plan.bytes, 16);
@@ -159,9 +163,9 @@ static void test_layout(void **state)
                                             0,    0,    6,    0,    0, 0, 1, 1, 3, 0,
                                             0xFF, 0xFF, 0xFF, 0xFF, 1, 0, 0, 0};
     assert_memory_equal(bytes + 64, numbers, sizeof numbers);
-    static const unsigned char rest[] = {0, 0, 0,   0,    0,    0, 0xF0, 0x3F, 2,   0,
-                                         0, 0, 'i', 'd',  0,    1, 0,    0,    0,   't',
-                                         0, 0, 0,   0x80, 0x3F, 0, 0,    0,    0xC0};
+    static const unsigned char rest[] = {0, 0,   0,    0, 0, 0,    0xF0, 0x3F, 0,   0, 0,   0, 0,
+                                         0, 0,   0xC0, 2, 0, 0,    0,    'i',  'd', 0, 1,   0, 0,
+                                         0, 't', 0,    0, 0, 0x80, 0x3F, 0,    0,   0, 0xC0};
     assert_memory_equal(bytes + 64 + 92, rest, sizeof rest);
     const emc_hash hash = emc_hash_of(bytes, n - 16);
     assert_memory_equal(bytes + n - 16, hash.bytes, 16);
@@ -265,7 +269,8 @@ static void test_hostile_bytes(void **state)
         unsigned char byte;
         const char *says;
     } cases[] = {
-        {8, 2, "version 2, this program reads version 1"},
+        {8, 1, "x.shard: a shard of version 1, this emcell reads version 2"},
+        {8, 3, "version 3"},
         {64 + 7, 0x80, "cell 0 of the shard: rows do not rise"},
         {64 + 11, 0x80, "a count below 0"},
         {64 + 15, 0x80, "a count below 0"},
@@ -276,9 +281,9 @@ static void test_hostile_bytes(void **state)
         {64 + 20, N_LABELS, "no such label"},
         {64 + 23, 0x80, "no such label"},
         {64 + 35, 0x70, "no such label"},
-        {64 + 100, 7, "a NUL in it, or none after it"},
-        {64 + 103, 0x7F, "a text reaches past the end"},
-        {64 + 104, 0, "a NUL in it, or none after it"},
+        {64 + 108, 7, "a NUL in it, or none after it"},
+        {64 + 111, 0x7F, "a text reaches past the end"},
+        {64 + 112, 0, "a NUL in it, or none after it"},
         {64 + 18, 0, "of the shard:"}, /* its probabilities are read as the next row */
         {64 + 18, 3, "of the shard:"},
     };

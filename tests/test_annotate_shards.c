@@ -426,6 +426,7 @@ static int64_t steps_of(int shard_cells)
 
     o.shard_cells = shard_cells;
     o.max_num_batched_tokens = 1024;
+    o.answer = EMC_ANSWER_FULL; /* a search takes its own steps, at the end of all others, too */
     EMT_OK(emc_annotate(&s, &o));
     const int64_t n = s->engine.n_steps;
     emc_annotate_summary_close(s);
