@@ -189,9 +189,7 @@ static emc_status add_time(emc_text *out, const emc_dry_run *d)
     EMC_TRY(emc_text_addf(out, "Device     %s%s%s\n", d->device_name, *d->device_reason ? "; " : "",
                           d->device_reason));
     if (*d->device_absent)
-        return emc_text_addf(out,
-                             INDENT "not here, so there is no estimated time, and 132\n" INDENT
-                                    "multiprocessors are assumed: %s\n",
+        return emc_text_addf(out, INDENT "not here: there is no estimated time\n" INDENT "%s\n",
                              d->device_absent);
     EMC_TRY(emc_text_addf(out, INDENT "%s\n", d->device));
     if (!d->is_timed)
