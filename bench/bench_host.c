@@ -1,8 +1,8 @@
 /*
  * What does the host take of a run, beside a device that answers at once?
  *
- * usage: bench_host [--quick] [--memory] [--cells N] [--runs N] [--only DEVICE] [--dir FOLDER]
- *                   [--make FILE] EMCELL_NULL MODEL_DIR GENES_TSV
+ * usage: bench_host [--quick] [--memory | --check-memory] [--cells N] [--runs N]
+ *                   [--only DEVICE] [--dir FOLDER] [--make FILE] EMCELL_NULL MODEL_DIR GENES_TSV
  *
  * EMCELL_NULL is the command with the null device (bench/null_device.c); every figure is of a
  * process of its own, from its start to the renamed result. The files are made on the spot: names
@@ -10,7 +10,8 @@
  *
  * Without --memory: cells/s of `annotate` and `merge` from a gzip-compressed CSR .h5ad of 2,000
  * values a cell. With it: the most memory of one process for 100,000, 1,000,000 and 5,000,000 cells
- * of 20 values. --make writes the first file and ends.
+ * of 20 values. --check-memory fails when memory grows with the cells. --make writes the first file
+ * and ends.
  */
 #include "bench/bench.h"
 
@@ -31,7 +32,7 @@ typedef struct {
     const char *dir, *only, *make;
     int64_t n_cells;
     int n_runs;
-    bool quick, memory;
+    bool quick, memory, check;
     const char *gene_names[N_GENES];
     char names[N_GENES][MAX_NAME];
 } settings;
@@ -165,7 +166,8 @@ typedef struct {
     const char *input, *output; /* names in the folder */
     const char *device;
     int n_genes;
-    int64_t limit; /* 0: all cells */
+    int64_t limit;       /* 0: all cells */
+    int64_t shard_cells; /* 0: as the command chooses */
     bool probabilities;
 } task;
 
@@ -187,6 +189,8 @@ static void annotate(cost *out, const settings *s, const task *t)
         add_pair(&c, "--h5ad", "obs");
     add(&c, "--force");
     add(&c, "--quiet");
+    if (t->shard_cells > 0)
+        add_number(&c, "--shard-cells", t->shard_cells);
     if (t->limit > 0)
         add_number(&c, "--limit", t->limit);
     if (t->probabilities)
@@ -309,8 +313,13 @@ static void bench_speed(const settings *s, const char *device, int n_genes)
 /* A device of a GPU's speed: how long does it wait for the host? */
 static void bench_waiting(const settings *s, const char *step_ms, int n_genes)
 {
-    const task t = {
-        .input = "cells.h5ad", .output = "results.csv", .device = "cuda", .n_genes = n_genes};
+    /* About twenty cells a step: some ten seconds. */
+    const int64_t n = 200000 / atoi(step_ms);
+    const task t = {.input = "cells.h5ad",
+                    .output = "results.csv",
+                    .device = "cuda",
+                    .n_genes = n_genes,
+                    .limit = n < s->n_cells ? n : s->n_cells};
     char path[MAX_PATH];
     device_log log;
     cost c;
@@ -321,7 +330,7 @@ static void bench_waiting(const settings *s, const char *step_ms, int n_genes)
     unsetenv("NULL_DEVICE_STEP_MS");
     read_log(&log, path);
     printf("| %7s | %5d | %8.0f | %6.0f | %7.3f | %6.2f %% |\n", step_ms, n_genes,
-           (double)s->n_cells / c.seconds, log.rows, log.host_ms, 100 * log.idle);
+           (double)t.limit / c.seconds, log.rows, log.host_ms, 100 * log.idle);
     fflush(stdout);
 }
 
@@ -359,9 +368,9 @@ static void bench_memory(const settings *s)
 {
     static const int64_t sizes[] = {100000, 1000000, 5000000};
     static const task tasks[] = {
-        {"cells.h5ad", "results.csv", "cuda", 100, 0, false},
-        {"cells.h5ad", "results.h5ad", "cuda", 100, 0, false},
-        {"cells.h5ad", "results.csv", "cuda", 100, 0, true},
+        {"cells.h5ad", "results.csv", "cuda", 100, 0, 0, false},
+        {"cells.h5ad", "results.h5ad", "cuda", 100, 0, 0, false},
+        {"cells.h5ad", "results.csv", "cuda", 100, 0, 0, true},
     };
     char path[MAX_PATH];
     cost whole, merging;
@@ -388,6 +397,33 @@ static void bench_memory(const settings *s)
     unlink(path);
 }
 
+/* Ten times the cells of the same file in shards of the same size. What may grow is what the
+ * allocator leaves between its pieces; 46 bytes a cell are found. */
+static int check_memory(const settings *s)
+{
+    enum { FEW = 10000, MANY = 100000, ALLOWED_MIB = 4 };
+    task t = {.input = "cells.h5ad",
+              .output = "results.csv",
+              .device = "cuda",
+              .n_genes = 100,
+              .limit = FEW,
+              .shard_cells = FEW / 2,
+              .probabilities = true};
+    char path[MAX_PATH];
+    cost few, many;
+
+    if (snprintf(path, sizeof path, "%s/cells.h5ad", s->dir) >= (int)sizeof path)
+        exit(1);
+    make_file(s, path, MANY, 20);
+    annotate(&few, s, &t);
+    t.limit = MANY;
+    annotate(&many, s, &t);
+    unlink(path);
+    printf("%d cells: %ld MiB; %d cells: %ld MiB; %d MiB more are allowed\n", FEW, few.peak_mib,
+           MANY, many.peak_mib, ALLOWED_MIB);
+    return many.peak_mib - few.peak_mib > ALLOWED_MIB;
+}
+
 /* --- */
 
 static bool take_option(settings *s, const char *name, const char *value)
@@ -412,21 +448,24 @@ int main(int argc, char **argv)
     static settings s;
     char dir[] = "/tmp/emcell-bench-XXXXXX";
     const char *args[3] = {NULL, NULL, NULL};
-    int n = 0;
+    int n = 0, failed = 0;
 
     s.quick = bench_is_quick(argc, argv);
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--memory") == 0)
             s.memory = true;
+        else if (strcmp(argv[i], "--check-memory") == 0)
+            s.check = true;
         else if (i + 1 < argc && take_option(&s, argv[i], argv[i + 1]))
             i++;
         else if (strcmp(argv[i], "--quick") != 0 && n < 3)
             args[n++] = argv[i];
     }
     if (n < 3) {
-        fprintf(stderr, "usage: bench_host [--quick] [--memory] [--cells N] [--runs N] "
-                        "[--only cpu|cuda] [--dir FOLDER] [--make FILE] EMCELL_NULL MODEL_DIR "
-                        "GENES_TSV\n");
+        fprintf(stderr,
+                "usage: bench_host [--quick] [--memory | --check-memory] [--cells N] [--runs N] "
+                "[--only cpu|cuda] [--dir FOLDER] [--make FILE] EMCELL_NULL MODEL_DIR "
+                "GENES_TSV\n");
         return 2;
     }
     s.emcell = realpath(args[0], NULL);
@@ -443,12 +482,14 @@ int main(int argc, char **argv)
         make_file(&s, s.make, s.n_cells, s.memory ? 20 : 2000);
         return 0;
     }
-    if (!s.memory)
+    if (s.check)
+        failed = check_memory(&s);
+    else if (!s.memory)
         bench_all_speeds(&s);
-    if (s.memory || s.quick)
+    if (s.memory || (s.quick && !s.check))
         bench_memory(&s);
     clean(&s);
     if (s.dir == dir && (chdir("/") != 0 || rmdir(dir) != 0))
         stop(dir);
-    return 0;
+    return failed;
 }

@@ -8,3 +8,5 @@ target_include_directories(bench_host PRIVATE ${CMAKE_SOURCE_DIR} ${CMAKE_SOURCE
 target_include_directories(bench_host SYSTEM PRIVATE ${HDF5_INCLUDE_DIRS})
 add_test(NAME bench_host COMMAND bench_host --quick $<TARGET_FILE:emcell_null>
   ${CMAKE_SOURCE_DIR}/demo/model ${CMAKE_SOURCE_DIR}/demo/genes.tsv)
+add_test(NAME bench_host_memory COMMAND bench_host --check-memory $<TARGET_FILE:emcell_null>
+  ${CMAKE_SOURCE_DIR}/demo/model ${CMAKE_SOURCE_DIR}/demo/genes.tsv)
