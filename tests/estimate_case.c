@@ -12,8 +12,6 @@ const estimate_model models[N_MODELS] = {
     {"group8", "group8"}, {"wide64", "wide64"}, {"wide128", "wide128"},  {"lora", "group4"},
     {"rslora", "group2"}, {"dora", "group1"},   {"embedding", "group8"}, {"untied", "group1"},
 };
-}
-;
 
 emc_model_options options_of(const runtime_case *c, emc_dtype_choice dtype)
 {
