@@ -140,6 +140,41 @@ code=${PIPESTATUS[0]}
 check test "$code" = 74 -o "$code" = 0 # the whole table may fit into the pipe
 check sh -c '! ls | grep -q partial'
 
+# Rows as they finish: on a stream alone, all of them, and what goes with it.
+finished() { annotate --shard-cells 5 --order finished "$@"; }
+finished >finished.csv 2>err.txt
+check cmp -s <(sort finished.csv) <(sort o.csv)
+check cmp -s <(head -n 1 finished.csv) <(head -n 1 o.csv)
+finished --output-format jsonl >finished.jsonl
+check cmp -s <(sort finished.jsonl) <(sort o.jsonl)
+mkfifo rows
+cat rows >finished.csv &
+expect 0 '' finished --output rows --output-format csv
+wait $!
+check cmp -s <(sort finished.csv) <(sort o.csv)
+rm rows
+expect_line 2 'order finished is for tables' finished --output f.h5ad
+expect_line 2 'order finished is for tables' finished --in-place
+expect_line 2 'standard output or a pipe; the file f\.csv appears whole' finished --output f.csv
+expect_line 2 '--order finished: --groupby needs the results of all cells' finished --groupby stage
+expect_line 2 '--order finished: --probabilities needs' finished --probabilities f.csv
+expect_line 2 '--order: "random" is not input or finished' annotate --order random
+check test ! -e f.csv -a ! -e f.csv.run
+# A reader that goes away is one line, and a run that can go on: with all rows, those that are done
+# first.
+finished --run-dir gone.run 2>err.txt | head -n 1 >head.csv
+code=${PIPESTATUS[0]}
+check test "$code" = 74
+check cmp -s head.csv <(head -n 1 o.csv)
+check test "$(wc -l <err.txt)" = 1
+check grep -qE 'standard output: Broken pipe; [1-4] of 5 shards are done.* in gone\.run: the same command with --resume goes on$' err.txt
+"$emcell" annotate --quiet --input "$cells" --model "$model" --limit 24 --shard-cells 5 \
+    --order finished --run-dir gone.run --resume >finished.csv
+check cmp -s finished.csv o.csv
+"$emcell" annotate --quiet --input "$cells" --model "$model" --limit 24 --shard-cells 5 \
+    --order finished --run-dir gone.run --resume >finished.csv # of a finished run, too
+check cmp -s finished.csv o.csv
+
 # What is read is never overwritten, whatever the paths look like; neither is a result by another.
 printf 'A\nB\n' >labels.csv
 cp "$source/demo/README.md" before.txt

@@ -100,7 +100,8 @@ check cmp -s again.csv cuda.csv
 # run, one cell a step.
 lost() {
     env EMT_VG_LOST_AFTER="$1" "$emcell" annotate --input "$cells" --model "$model" --n-genes 40 \
-        --max-num-batched-tokens 128 --limit 8 --shard-cells 1 --device cuda --output "$2" "${@:3}"
+        --max-num-batched-tokens 128 --limit 8 --device cuda --output "$2" \
+        "${@:3}" $(case " $* " in *--shard-cells*) ;; *) echo --shard-cells 1 ;; esac)
 }
 lost 100000000 whole.csv >/dev/null 2>&1
 check test "$(wc -l <whole.csv)" = 9
@@ -118,6 +119,14 @@ check grep -qE '; [1-7] of 8 shards are done in lost\.csv\.run: the same command
     err.txt
 check test ! -e lost.csv
 expect 0 '[1-7] of 8 cells are done already' lost 100000000 lost.csv --resume
+check cmp -s whole.csv lost.csv
+# In the middle of a shard: so do the cells of it that were answered.
+rm -rf lost.csv lost.csv.run
+lost $middle lost.csv --shard-cells 7 >out.txt 2>err.txt
+check test $? = 75
+check grep -qE '; 0 of 2 shards are done, and [1-6] cells? of others, in lost\.csv\.run:' err.txt
+expect 0 '^shard 0 goes on behind the [1-6] cells that are answered$' \
+    lost 100000000 lost.csv --shard-cells 7 --resume
 check cmp -s whole.csv lost.csv
 
 # The bench.

@@ -140,7 +140,7 @@ for signal in INT TERM USR1; do
     wait $pid
     check test $? = 75
     check test "$(wc -l <err.txt)" = 1
-    check grep -qE "interrupted; [0-9]+ of $n_shards shards are done in signal\.csv\.run: the same command with --resume goes on$" err.txt
+    check grep -qE "interrupted; [0-9]+ of $n_shards shards are done(, and [0-9]+ cells? of others,)? in signal\.csv\.run: the same command with --resume goes on$" err.txt
     check test "$(done_shards signal.csv.run)" -ge 2
     check test "$(claims signal.csv.run)" = 0
     check test ! -e signal.csv
@@ -148,6 +148,70 @@ for signal in INT TERM USR1; do
     expect 0 '' ./quiet --output signal.csv --resume
     check cmp -s signal.csv base.csv
 done
+
+# ---- the answered beginning of a shard is kept ----
+# One shard of everything, more than the engine holds. When the first answers are there is not to be
+# seen from outside: a run that was stopped too early, or too late, is begun again.
+parts() { find "$1/parts" -name '*.part' 2>/dev/null | wc -l; }
+json() { "$emcell" status part.csv.run --json | grep -oE "\"$1\": [0-9]+" | grep -oE '[0-9]+$'; }
+milliseconds=300
+stop_one() { # SIGNAL OUTPUT BEFORE_THE_SIGNAL...: the exit code
+    local code pid
+    rm -rf "$2" "$2.run"
+    ./annotate --limit 900 --shard-cells 900 --output "$2" 2>err.txt &
+    pid=$!
+    while [ ! -e "$2.run/run.json" ] && kill -0 $pid 2>/dev/null; do sleep 0.02; done
+    sleep "$(printf '%d.%03d' $((milliseconds / 1000)) $((milliseconds % 1000)))"
+    "${@:3}"
+    kill "-$1" $pid 2>/dev/null
+    wait $pid
+    code=$?
+    if [ $code = 0 ]; then milliseconds=$((milliseconds / 2)); else milliseconds=$((milliseconds * 3 / 2)); fi
+    return $code
+}
+begin_part() { # SIGNAL
+    for _ in $(seq 20); do
+        stop_one "$1" part.csv true
+        [ "$(parts part.csv.run)" = 1 ] && break
+    done
+    check grep -q '^emcell annotate: interrupted; ' err.txt
+}
+./quiet --limit 900 --shard-cells 900 --output part_base.csv
+for signal in INT TERM USR1; do
+    begin_part $signal
+    check test "$(parts part.csv.run)" = 1
+    kept=$(json cells_in_parts)
+    check test "$kept" -gt 0
+    check test "$kept" -lt 900
+    check grep -qE "0 of 1 shards are done, and $kept cells? of others, in part\.csv\.run" err.txt
+    check grep -q "^parts    $kept cells of 1 begun shard are kept" <("$emcell" status part.csv.run)
+done
+expect_line 78 '1 of 1 shards are missing' "$emcell" merge part.csv.run --output merged3.csv
+cp -r part.csv.run part_copy.run
+# The next one asks the others alone, and a second one that shares the run waits for it.
+./quiet --limit 900 --shard-cells 900 --output part.csv --resume 2>two.txt &
+two=$!
+expect 0 "^shard 0 goes on behind the $kept cells that are answered|another process" \
+    ./annotate --limit 900 --shard-cells 900 --output part.csv --resume
+wait $two
+check test $? = 0
+check cmp -s part.csv part_base.csv
+check test "$(parts part.csv.run)" = 0
+rm -rf part.csv.run && cp -r part_copy.run part.csv.run
+expect 0 "^$((900 - kept)) cells in " ./annotate --limit 900 --shard-cells 900 --output part.csv --resume
+check grep -q "^shard 0 goes on behind the $kept cells" err.txt
+check cmp -s part.csv part_base.csv
+# Damaged, it is told of and its cells are asked again.
+rm -rf part.csv.run && cp -r part_copy.run part.csv.run
+printf 'x' | dd of=part.csv.run/parts/000000.part bs=1 seek=100 conv=notrunc 2>/dev/null
+expect 0 '000000\.part: damaged: its checksum is wrong; it is removed, its cells are asked again' \
+    ./annotate --limit 900 --shard-cells 900 --output part.csv --resume
+check grep -q '^900 cells in ' err.txt
+check cmp -s part.csv part_base.csv
+# --force forgets it with the rest.
+rm -rf part.csv.run && cp -r part_copy.run part.csv.run
+expect 0 '^900 cells in ' ./annotate --limit 900 --shard-cells 900 --output part.csv --force
+check cmp -s part.csv part_base.csv
 # The second one ends at once. (Both come while the process is stopped.)
 rm -rf signal.csv signal.csv.run
 ./quiet --output signal.csv 2>err.txt &
@@ -369,6 +433,25 @@ if [ "$(id -u)" = 0 ] && mkdir disk && mount -t tmpfs -o size=96k emcell disk 2>
     mount -o remount,size=8m disk
     expect 0 '' ./quiet --output disk/full.csv --resume
     check cmp -s disk/full.csv base.csv
+    # No room for the part of a shard: the run ends as it would, and says what is lost.
+    rm -rf disk/*
+    fill_disk() { dd if=/dev/zero of=disk/ballast bs=1k 2>/dev/null; }
+    milliseconds=300
+    for _ in $(seq 20); do
+        rm -f disk/ballast
+        stop_one TERM disk/part.csv fill_disk
+        code=$?
+        grep -q 'are lost' err.txt && break
+    done
+    check test $code = 75
+    check grep -qE '^the answered cells of shard 0 are lost: .*000000\.part: No space left' err.txt
+    check grep -qE '^emcell annotate: interrupted; 0 of 1 shards are done in ' err.txt
+    check test "$(parts disk/part.csv.run)" = 0
+    rm disk/ballast
+    expect 0 '' ./quiet --limit 900 --shard-cells 900 --output disk/part.csv --resume
+    check cmp -s disk/part.csv part_base.csv
+    rm -rf disk/*
+    expect 0 '' ./quiet --output disk/full.csv
     # Nothing can be written, and what is there is still good.
     rm disk/full.csv disk/full.csv.run/done/000001.shard
     mount -o remount,ro disk

@@ -203,6 +203,74 @@ static void test_look(void **state)
     emc_ledger_close(ledger);
 }
 
+/* A part is kept with its claim, replaced by a later one, and goes when the shard is published. */
+static void test_parts(void **state)
+{
+    (void)state;
+    const char *run = make_run("parts");
+    emc_ledger *ledger = open_ledger(run, 4, NULL);
+    emc_ledger_state seen;
+    struct rlimit before, small;
+    char mine[LEDGER_NAME], name[LEDGER_NAME], *path, *text;
+    int64_t shard;
+
+    EMT_FAILS(EMC_ERR_ARG, "not claimed", emc_ledger_keep_part(ledger, 2, "x", 1));
+    EMT_FAILS(EMC_ERR_ARG, "not claimed", emc_ledger_drop_part(ledger, 2));
+    for (int64_t s = 0; s < 4; s++)
+        expect_claim(ledger, s);
+    EMT_OK(emc_ledger_drop_part(ledger, 2)); /* there is none */
+    EMT_OK(emc_ledger_keep_part(ledger, 2, "first", 5));
+    EMT_OK(emc_ledger_keep_part(ledger, 2, "second", 6));
+    EMT_OK(emc_ledger_keep_part(ledger, 1, "x", 1));
+    EMT_OK(emc_ledger_keep_part(ledger, 3, "x", 1));
+    EMT_OK(emc_ledger_part_path(&path, run, 2));
+    text = emt_read(path, NULL);
+    assert_string_equal(text, "second");
+    free(text);
+    assert_int_equal(count_files(run, "parts", ""), 3);
+    assert_int_equal(count_files(run, "claims", ""), 4); /* all are kept */
+    /* A disk that is full: the part that was there is still there. */
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small = before;
+    small.rlim_cur = 4;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    EMT_FAILS(EMC_ERR_IO, "parts/000002.part: File too large",
+              emc_ledger_keep_part(ledger, 2, "a longer one", 12));
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    text = emt_read(path, NULL);
+    assert_string_equal(text, "second");
+    free(text);
+    free(path);
+    assert_int_equal(count_files(run, "parts", ".tmp"), 0);
+    publish(ledger, 1);
+    EMT_OK(emc_ledger_drop_part(ledger, 3));
+    put_text(in_run(run, "parts", "notes.txt"), "not ours");
+    EMT_OK(emc_ledger_look(&seen, run, 4, 3));
+    assert_int_equal(seen.n_parts, 1);
+    assert_int_equal(seen.parts[0], 2);
+    emc_ledger_state_free(&seen);
+    /* Of a shard that another has published meanwhile; and half a one of nobody. */
+    put_text(in_run(run, "parts", "000001.part"), "late");
+    put_text(in_run(run, "parts", "000002.nobody.tmp"), "half");
+    snprintf(mine, sizeof mine, "000003.%.150s.tmp", ledger->me.name);
+    put_text(in_run(run, "parts", mine), "half");
+    EMT_OK(emc_ledger_look(&seen, run, 4, 3));
+    assert_int_equal(seen.n_parts, 1);
+    emc_ledger_state_free(&seen);
+    emc_ledger_close(open_ledger(run, 4, NULL));
+    assert_int_equal(count_files(run, "parts", "000001.part"), 0);
+    assert_int_equal(count_files(run, "parts", "000002.part"), 1);
+    assert_int_equal(count_files(run, "parts", ".tmp"), 1); /* its writer lives */
+    emc_ledger_close(ledger);
+    ledger_part_name(name, 1234567);
+    assert_string_equal(name, "1234567.part");
+    assert_true(ledger_parse_part(&shard, name, 1234568) && shard == 1234567);
+    assert_false(ledger_parse_part(&shard, name, 1234567));
+    assert_false(ledger_parse_part(&shard, "0000001.part", 10));
+    assert_false(ledger_parse_part(&shard, "000001.shard", 10));
+}
+
 /* No file grows past a size, as on a disk that is full. */
 static void test_a_full_disk(void **state)
 {
@@ -456,6 +524,7 @@ int main(void)
         cmocka_unit_test(test_foreign_files),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_look),
+        cmocka_unit_test(test_parts),
         cmocka_unit_test(test_a_full_disk),
         cmocka_unit_test(test_a_full_disk_is_no_death),
         cmocka_unit_test(test_a_worker_whose_files_are_gone),

@@ -1,6 +1,7 @@
 /* Are tables written byte for byte as stated, whole or not at all? */
 #include "emt.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <signal.h>
@@ -8,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -236,6 +238,42 @@ static void full_disk_and_closed_pipe(void **state)
     emc_table_close(table);
 }
 
+/* Who reads the other end has each row when it is flushed, also of a compressed table. */
+static void rows_go_out_when_they_are_flushed(void **state)
+{
+    static const char *const names[] = {"rows.csv", "rows.csv.gz"};
+    char bytes[4096];
+    emc_table *table;
+
+    (void)state;
+    for (size_t i = 0; i < EMC_COUNT(names); i++) {
+        const char *path = emt_temp(names[i]);
+        assert_int_equal(mkfifo(path, 0600), 0);
+        const int fd = open(path, O_RDONLY | O_NONBLOCK);
+        assert_true(fd >= 0);
+        EMT_OK(emc_table_open(&table, path, EMC_TABLE_BY_NAME, columns, 4));
+        for (int k = 0; k < 3; k++) {
+            assert_true(read(fd, bytes, sizeof bytes) < 0 && errno == EAGAIN); /* nothing yet */
+            if (k > 0) {
+                EMT_OK(emc_table_string(table, "c"));
+                EMT_FAILS(EMC_ERR_ARG, "unfinished", emc_table_flush(table));
+                EMT_OK(emc_table_int(table, k));
+                EMT_OK(emc_table_missing(table));
+                EMT_OK(emc_table_missing(table));
+                EMT_OK(emc_table_end_row(table));
+            }
+            EMT_OK(emc_table_flush(table));
+            const ssize_t n = read(fd, bytes, sizeof bytes);
+            assert_true(n > 0);
+            if (i == 0)
+                assert_int_equal(bytes[n - 1], '\n');
+        }
+        EMT_OK(emc_table_commit(table));
+        emc_table_close(table);
+        close(fd);
+    }
+}
+
 /* The same for a file: a limit on its size stands for the end of the disk. */
 static void a_file_that_does_not_fit(void **state)
 {
@@ -272,6 +310,7 @@ int main(void)
         cmocka_unit_test(wrong_use),
         cmocka_unit_test(an_old_result_stays_until_the_commit),
         cmocka_unit_test(full_disk_and_closed_pipe),
+        cmocka_unit_test(rows_go_out_when_they_are_flushed),
         cmocka_unit_test(a_file_that_does_not_fit),
     };
 
