@@ -250,6 +250,34 @@ static void large_sets(void **state)
     emc_search_close(search);
 }
 
+/* Temperatures at which powers overflow, or all scores look alike. */
+static void extreme_temperatures(void **state)
+{
+    static const double extremes[] = {5e-324, 1e-300, 1e-3, 1e3, 1e300};
+    emc_search *search;
+    uint64_t random = 4;
+
+    (void)state;
+    EMT_OK(emc_search_open(&search));
+    for (int i = 0; i < N_SHAPES * N_STYLES; i++) {
+        search_case c;
+
+        search_case_open(&c, (search_shape)(i % N_SHAPES), (search_style)(i / N_SHAPES), 28,
+                         &random);
+        for (size_t r = 0; r < EMC_COUNT(scoring_rules); r++)
+            for (size_t t = 0; t < EMC_COUNT(extremes); t++) {
+                const emc_scoring scoring = {.rule = scoring_rules[r],
+                                             .temperature = extremes[t],
+                                             .log_priors = c.priors,
+                                             .width = widths[(i + t) % EMC_COUNT(widths)]};
+
+                check_scoring(search, &c, &scoring, &random);
+            }
+        search_case_close(&c);
+    }
+    emc_search_close(search);
+}
+
 /* Numbers that are not finite end a search at the round they come in, wherever they come. */
 static void broken_numbers(void **state)
 {
@@ -361,10 +389,10 @@ static void bad_scorings_are_refused(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(small_sets), cmocka_unit_test(large_sets),
-                                       cmocka_unit_test(broken_numbers),
-                                       cmocka_unit_test(broken_log_sum),
-                                       cmocka_unit_test(bad_scorings_are_refused)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(small_sets),           cmocka_unit_test(large_sets),
+        cmocka_unit_test(extreme_temperatures), cmocka_unit_test(broken_numbers),
+        cmocka_unit_test(broken_log_sum),       cmocka_unit_test(bad_scorings_are_refused)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
