@@ -22,7 +22,7 @@ typedef struct {
 
 typedef struct {
     emc_model_options model;
-    const char *prefix, *suffix, *labels, *batched, *dtype, *format;
+    const char *prefix, *suffix, *labels, *batched, *dtype, *format, *answer;
     int seed;
     bool no_trace, quiet;
     bench_settings settings;
@@ -49,6 +49,9 @@ static bool parse(arguments *a, int argc, char **argv, cli_config **config, int 
         {CLI_STRING, 0, "labels", "N,...", &a->labels, "labels to choose from (28)"},
         {CLI_COUNT, 0, "label-tokens", "N", &settings->label_tokens,
          "tokens of a label (2); labels share none of them"},
+        {CLI_STRING, 0, "answer", "exact|full|greedy", &a->answer,
+         "what is computed of the labels: what proves the likeliest one, with its probability to "
+         "0.02 (exact, the default), all of it, or the likeliest branches alone"},
         {CLI_COUNT, 'n', "cells", "N", &settings->cells, "cells of a repetition (256)"},
         {CLI_COUNT, 0, "warm-up", "N", &settings->warm_up, "cells before the clock starts (32)"},
         {CLI_COUNT, 'r', "repetitions", "N", &settings->repetitions,
@@ -155,7 +158,9 @@ static bool check(arguments *a)
 {
     static const char *const dtypes[] = {"auto", "float32", "bfloat16", NULL};
     static const char *const formats[] = {"md", "csv", "json", NULL};
-    int dtype, format;
+    static const char *const answers[] = {"exact", "full", "greedy", NULL};
+    static const emc_ask asks[] = {EMC_ASK_BEST, EMC_ASK_CHOICES, EMC_ASK_GREEDY};
+    int dtype, format, answer;
 
     if (!a->model.model_dir == !a->model.random) {
         cli_usage("bench", "say --model DIR or --random SIZE");
@@ -174,11 +179,14 @@ static bool check(arguments *a)
         return false;
     }
     if (!cli_choice("bench", "dtype", a->dtype, dtypes, &dtype) ||
-        !cli_choice("bench", "format", a->format, formats, &format) || !read_sweeps(a) ||
+        !cli_choice("bench", "format", a->format, formats, &format) ||
+        !cli_choice("bench", "answer", a->answer, answers, &answer) || !read_sweeps(a) ||
         !cli_memory_share("bench", &a->settings.gpu_memory_utilization))
         return false;
     a->model.dtype = (emc_dtype_choice)dtype;
     a->out = (bench_format)format;
+    a->settings.ask = asks[answer];
+    a->settings.answer = answers[answer];
     a->settings.seed = (uint64_t)a->seed;
     a->settings.trace = !a->no_trace;
     return true;

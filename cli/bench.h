@@ -25,6 +25,8 @@ typedef struct {
     int warm_up;
     int repetitions; /* 1 to BENCH_MAX_RUNS */
     int label_tokens;
+    emc_ask ask;                   /* of the choices */
+    const char *answer;            /* its name */
     double gpu_memory_utilization; /* 0: the engine's default */
     uint64_t seed;
     bool trace;
@@ -41,6 +43,7 @@ typedef struct {
     double spread;                  /* slowest less fastest, as a share of the median */
     double device_s, wall_s;        /* of all repetitions; device_s 0: the engine did not say */
     int64_t n_rows, n_steps;        /* of a repetition, the mean */
+    double choice_rows;             /* rows for labels beside the prompt's, a cell */
     double flop_per_cell;
     double joules_per_cell; /* BENCH_UNKNOWN where nobody counts */
     double used_bytes;      /* of the device's memory, by everybody; BENCH_UNKNOWN */
@@ -74,12 +77,14 @@ emc_status bench_run(bench_result *out, emc_model *model, const bench_shape *sha
 
 /*
  * Floating-point operations that one cell needs at the least, two for each multiply-add: products
- * with the layers' weights for its own rows and for the inner tokens of the labels, of the last
- * layer only K and V but for rows whose logits are read; 4 * head_dim for each pair of a query
+ * with the layers' weights for its own rows and for n_choice_rows inner tokens of labels, of the
+ * last layer only K and V but for rows whose logits are read; 4 * head_dim for each pair of a query
  * head and a key that it sees; the vocabulary's logits of every row that is read. The shared
- * prefix, norms, rotations and an adapter beside the weights are not counted.
+ * prefix, norms, rotations and an adapter beside the weights are not counted. Labels are of
+ * label_tokens tokens and share none, so their rows come by whole labels.
  */
-double bench_flop(const emc_model_info *model, const bench_shape *shape, int label_tokens);
+double bench_flop(const emc_model_info *model, const bench_shape *shape, int label_tokens,
+                  double n_choice_rows);
 
 emc_status bench_print(const bench_report *report, bench_format format);
 

@@ -58,6 +58,12 @@ static double get_steps(const bench_report *report, const bench_result *result)
     return (double)result->n_steps;
 }
 
+static double get_choice_rows(const bench_report *report, const bench_result *result)
+{
+    (void)report;
+    return result->choice_rows;
+}
+
 static double get_rate(const bench_report *report, const bench_result *result)
 {
     (void)report;
@@ -134,6 +140,7 @@ static const figure figures[] = {
     {"cells", NULL, 1, 0, get_cells},
     {"steps", NULL, 1, 0, get_steps},
     {"cells_per_s", "cells/s", 1, 2, get_rate},
+    {"choice_rows_per_cell", "label rows/cell", 1, 1, get_choice_rows},
     {"spread", "spread %", 100, 1, get_spread},
     {"prompt_tokens_per_s", "prompt tokens/s", 1, 0, get_tokens},
     {"rows_per_s", "rows/s", 1, 0, get_rows},
@@ -216,9 +223,9 @@ static void print_md(const bench_report *report)
            "written)\n",
            report->ceilings.product_flops * 1e-12, report->ceilings.copy_bytes * 1e-9);
     printf("- %d cells a repetition, %d repetitions after %d cells to warm up; labels of %d "
-           "tokens; random ids and the prefix computed once\n\n|",
+           "tokens, --answer %s; random ids and the prefix computed once\n\n|",
            report->settings->cells, report->settings->repetitions, report->settings->warm_up,
-           report->settings->label_tokens);
+           report->settings->label_tokens, report->settings->answer);
     for (size_t i = 0; i < EMC_COUNT(figures); i++)
         if (figures[i].head)
             printf(" %s |", figures[i].head);
@@ -326,6 +333,7 @@ static emc_status print_json(const bench_report *report)
     json_number("load_s", model->load_seconds, ", ");
     json_number("product_ceiling_flops", report->ceilings.product_flops, ", ");
     json_number("copy_ceiling_bytes", report->ceilings.copy_bytes, ", ");
+    EMC_TRY(json_string("answer", report->settings->answer));
     json_number("repetitions", report->settings->repetitions, ", ");
     json_number("warm_up", report->settings->warm_up, ", ");
     json_number("label_tokens", report->settings->label_tokens, ", ");

@@ -9,6 +9,8 @@
 #include "cli/bench.h"
 #include "cli/energy.h"
 
+#define SHARE_WIDTH 0.02 /* as `emcell annotate` has it */
+
 /* A shape on its way. */
 typedef struct {
     emc_model *model;
@@ -89,6 +91,8 @@ static emc_status set_labels(run *r)
             begin[c + 1] = (c + 1) * tokens;
         }
         status = emc_engine_set_choices(r->engine, ids, begin, labels);
+        if (status == EMC_OK)
+            status = emc_engine_set_scoring(r->engine, &(emc_scoring){.width = SHARE_WIDTH});
     }
     free(ids);
     free(begin);
@@ -112,7 +116,7 @@ static emc_status run_cells(run *r, int n_cells)
             const emc_request request = {.ticket = (uint64_t)n_submitted,
                                          .ids = r->ids,
                                          .n_ids = shape->prefix + shape->suffix,
-                                         .ask = EMC_ASK_CHOICES};
+                                         .ask = r->settings->ask};
             EMC_TRY(emc_engine_submit(r->engine, &request));
             n_submitted++;
         }
@@ -151,6 +155,10 @@ static emc_status repeat(run *r, const cli_energy *energy)
     out->device_s = (after.device_ms - before.device_ms) * 1e-3;
     out->n_rows = (after.n_rows - before.n_rows) / out->n_runs;
     out->n_steps = (after.n_steps - before.n_steps) / out->n_runs;
+    out->choice_rows =
+        (double)(after.n_choice_rows - before.n_choice_rows) / ((double)out->n_cells * out->n_runs);
+    out->flop_per_cell = bench_flop(emc_model_get_info(r->model), &out->shape,
+                                    r->settings->label_tokens, out->choice_rows);
     if (counted && cli_energy_joules(energy, &joules_after))
         out->joules_per_cell =
             (joules_after - joules_before) / ((double)out->n_cells * out->n_runs);
@@ -210,7 +218,6 @@ emc_status bench_run(bench_result *out, emc_model *model, const bench_shape *sha
                           .first_label_s = BENCH_UNKNOWN,
                           .joules_per_cell = BENCH_UNKNOWN,
                           .used_bytes = BENCH_UNKNOWN};
-    out->flop_per_cell = bench_flop(emc_model_get_info(model), shape, settings->label_tokens);
     EMC_TRY(emc_engine_open(&r.engine, model, &options));
     emc_engine_get_memory_plan(r.engine, &out->plan);
     status = measure(&r);
