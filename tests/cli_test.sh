@@ -329,6 +329,15 @@ done
 expect_line 2 'multiples of 128' "$emcell" bench --model "$model" --max-num-batched-tokens 128,100
 expect_line 2 'more than 16 values' "$emcell" bench --model "$model" --suffix "$(seq -s, 17)"
 expect_line 2 'not md, csv or json' "$emcell" bench --model "$model" --format xml
+expect_line 2 'not exact, full or greedy' "$emcell" bench --model "$model" --answer all
+for answer in exact full greedy; do
+    expect 0 '"choice_rows_per_cell": [0-9.]+,' \
+        bench --quiet --format json --no-trace --answer $answer "${small[@]}"
+    check grep -q "\"answer\": \"$answer\"" out.txt
+done
+# Five labels of two tokens: a row each, or the first token's alone.
+expect 0 '"choice_rows_per_cell": 5,' bench -q --format json --answer full "${small[@]}"
+expect 0 '"choice_rows_per_cell": 1,' bench -q --format json --answer greedy "${small[@]}"
 expect_line 78 'takes 4096 in all' bench -q --device cpu --suffix 100000
 expect_line 78 'labels 5000: the model has' bench -q --device cpu --labels 5000
 "$emcell" bench --model "$model" --device cpu --cells 100000 >out.txt 2>err.txt &
