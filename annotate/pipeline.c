@@ -280,8 +280,7 @@ static emc_status keep_answer(const work *w, emc_item *item, const emc_answer *a
     item->found = answer->found;
     if (answer->ask != EMC_ASK_GENERATE) {
         if (item->found.complete)
-            memcpy(item->scores, answer->scores,
-                   (size_t)w->p->n_labels * sizeof(*item->scores));
+            memcpy(item->scores, answer->scores, (size_t)w->p->n_labels * sizeof(*item->scores));
         return EMC_OK;
     }
     item->ended = answer->ended;
@@ -305,7 +304,7 @@ static emc_status poll_engine(work *w, int *n, bool *more)
 }
 
 /* Cells are given to the engine in their order, so when it has finished what it holds, there is no
- * gap before any that was answered. */
+ * gap before any that was answered. A slow machine may hold hours of work: so not for ever. */
 static emc_status run_engine(work *w)
 {
     bool more = true;
@@ -317,7 +316,8 @@ static emc_status run_engine(work *w)
             break; /* the reader has finished, or somebody stopped */
         EMC_TRY(poll_engine(w, &n, &more));
     }
-    while (more && n > 0)
+    const double until = emc_seconds() + w->p->finish_seconds;
+    while (more && n > 0 && emc_seconds() < until)
         EMC_TRY(poll_engine(w, &n, &more));
     return check_cancel(w);
 }

@@ -61,6 +61,7 @@ typedef struct {
     int max_prompt; /* tokens; a longer one fails with reason prompt_too_long */
     int n_labels;
     const volatile sig_atomic_t *cancel; /* may be NULL */
+    double finish_seconds;               /* after *cancel was set, for what the engine holds */
     emc_flow *flow;                      /* begun; is told what happens; may be NULL */
 
     /* What to read next; called on the thread that reads. */
@@ -75,9 +76,9 @@ typedef struct {
  * Reads and answers until `next` says that there is no more. A failure of a callback ends the work.
  * Memory: a fixed number of items.
  * EMC_ERR_CANCELLED: *cancel was set. Then nothing more is read or asked, what the engine holds is
- * finished, and all of it has come: the beginning of the cells that were to be read. After
- * EMC_ERR_DEVICE, too, cells that were answered before it have come, as far as no earlier one
- * lacks. Otherwise the first failure of any thread.
+ * finished, as far as finish_seconds allow, and all of it has come: the beginning of the cells that
+ * were to be read. When they did not suffice, and after EMC_ERR_DEVICE, cells that were answered
+ * have come as far as no earlier one lacks. Otherwise the first failure of any thread.
  */
 emc_status emc_pipeline_run(const emc_pipeline *pipeline);
 

@@ -121,16 +121,16 @@ typedef struct {
     emc_ledger_options ledger; /* max_tries of a shard, and who shares the run */
     const char *version;       /* of emcell: pinned; NULL: "unknown" */
 
-    const char *profile;     /* built-in name or path; NULL: "embryo" */
-    const char *labels_path; /* NULL: the profile's labels */
-    int answer;              /* an emc_answer_mode; -1: the profile's */
-    int scoring;             /* an emc_scoring_rule; -1: the profile's */
+    const char *profile;      /* built-in name or path; NULL: "embryo" */
+    const char *labels_path;  /* NULL: the profile's labels */
+    int answer;               /* an emc_answer_mode; -1: the profile's */
+    int scoring;              /* an emc_scoring_rule; -1: the profile's */
     double probability_width; /* exact; < 0: the profile's. 0 where probabilities of all labels are
                                  kept and where a margin decides */
     bool invalid_mass;        /* exact, full: the column of that name, too */
-    int max_tokens;          /* generate; 0: the profile's */
-    double unknown_below;    /* < 0: the profile's */
-    double margin_below;     /* < 0: the profile's */
+    int max_tokens;           /* generate; 0: the profile's */
+    double unknown_below;     /* < 0: the profile's */
+    double margin_below;      /* < 0: the profile's */
 
     emc_model_options model;
     int max_num_batched_tokens;    /* 0: the engine's default */
@@ -146,6 +146,7 @@ typedef struct {
     void (*on_engine)(void *context, const emc_model_info *model, const emc_memory_plan *plan);
     void *context;
     const volatile sig_atomic_t *cancel; /* not 0: stop soon; may be NULL */
+    double finish_seconds; /* then, the longest time for the cells that the model works on; 0: 20 */
 } emc_annotate_options;
 
 void emc_annotate_defaults(emc_annotate_options *options);
@@ -179,7 +180,7 @@ typedef struct {
     int64_t n_answer_rows;   /* rows through the model for their answers, beside the prompts'; none
                                 for generated ones */
     int prefix_tokens;
-    double cells_per_s; /* asked cells over seconds_run */
+    double cells_per_s;      /* asked cells over seconds_run */
     double seconds_to_first; /* from the call to the first cell that was finished; < 0: none was */
     double engine_waited;    /* the share of the engine's time in which it had no cell, though some
                                 were still to be read: what the host made the device wait */

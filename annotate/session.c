@@ -10,6 +10,9 @@
 #include "base/size.h"
 #include "base/text.h"
 
+/* Less than the 30 s after which Slurm, systemd and others kill what they told to end. */
+#define FINISH_S 20.0
+
 void emc_session_log(const emc_session *session, const char *line)
 {
     if (session->options->on_log)
@@ -333,6 +336,8 @@ emc_pipeline emc_session_pipeline(const emc_session *session)
         .max_prompt = session->max_prompt,
         .n_labels = emc_labels_count(session->labels),
         .cancel = session->options->cancel,
+        .finish_seconds =
+            session->options->finish_seconds > 0 ? session->options->finish_seconds : FINISH_S,
     };
 }
 

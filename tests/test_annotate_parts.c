@@ -120,6 +120,24 @@ static void no_answer_is_lost(void **state)
     assert_int_equal(l.n_parts, 0); /* published shards have none */
 }
 
+/* No time to finish what the engine holds: what was answered is kept all the same. */
+static void without_time(void **state)
+{
+    emc_annotate_options o = many_cells(emt_temp("soon.csv"));
+    emc_annotate_summary *s;
+
+    (void)state;
+    o.finish_seconds = 1e-9;
+    const int64_t first = stop_at(&o, 1);
+    const left l = look(&o);
+    assert_true(first > 0);
+    assert_int_equal(l.n_in_parts, first);
+    EMT_OK(emc_annotate(&s, &o));
+    assert_int_equal(s->n_answered, N_CELLS - first);
+    emc_annotate_summary_close(s);
+    expect_same(&o);
+}
+
 static char *part_path(const emc_annotate_options *o)
 {
     char dir[600], *path;
@@ -374,11 +392,9 @@ static void an_engine_of_many_cells(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(no_answer_is_lost),
-        cmocka_unit_test(parts_that_are_not_read),
-        cmocka_unit_test(a_part_that_is_damaged),
-        cmocka_unit_test(another_worker_goes_on),
-        cmocka_unit_test(a_cut_shard),
+        cmocka_unit_test(no_answer_is_lost),       cmocka_unit_test(without_time),
+        cmocka_unit_test(parts_that_are_not_read), cmocka_unit_test(a_part_that_is_damaged),
+        cmocka_unit_test(another_worker_goes_on),  cmocka_unit_test(a_cut_shard),
         cmocka_unit_test(an_engine_of_many_cells),
     };
 
