@@ -235,8 +235,8 @@ static emc_status estimate(scan *s)
     emc_prompter_choices(session->prompter, &ids, &begin, &n);
     EMC_TRY(emc_estimate_answer(&all, EMC_ASK_CHOICES, ids, begin, n, 0));
     dry->n_inner = (int)all.n_rows;
-    EMC_TRY(emc_estimate_answer(&dry->answer_cost, ask_of(&s->run), ids, begin, n,
-                                dry->max_tokens));
+    EMC_TRY(
+        emc_estimate_answer(&dry->answer_cost, ask_of(&s->run), ids, begin, n, dry->max_tokens));
     emc_session_engine_options(session, &wanted.options);
     if (emc_session_has_choices(session)) {
         wanted.choices = ids;
