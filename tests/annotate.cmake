@@ -7,6 +7,8 @@ foreach(subject bad run)
   emt_add_test(NAME test_annotate_${subject} SOURCES test_annotate_${subject}.c annotate_case.c
     LINKS emc_annotate)
 endforeach()
+emt_add_test(NAME test_annotate_scoring
+  SOURCES test_annotate_scoring.c annotate_case.c naive_case.c LINKS emc_annotate)
 # Results in every form; what the oracles read.
 add_executable(write_results write_results.c results_case.c)
 target_link_libraries(write_results PRIVATE emc_annotate emc_base emc_flags)

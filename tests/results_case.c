@@ -37,6 +37,7 @@ static void answer(results_case *rows, emc_result_row *row)
     v->score_low = v->score - 0.0001;
     v->score_high = v->score + 0.0001;
     v->entropy = 0.25 + (double)(row->row % 7);
+    v->invalid_mass = 0.125;
     for (int i = 0; i < n; i++)
         rows->probs[i] = 0;
     rows->probs[best] = (float)v->score;

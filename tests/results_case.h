@@ -11,6 +11,7 @@ typedef struct {
     int64_t n_cells;
     int skip; /* every skip-th row does not come; 0: all come */
     bool generated;
+    bool has_invalid_mass; /* for whoever describes the run; rows always have it */
     const emc_labels *labels;
 
     int64_t at; /* the rest is the source's own */

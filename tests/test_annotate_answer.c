@@ -132,6 +132,70 @@ static void a_score_at_the_threshold_passes(void **state)
     assert_int_equal(v.status, EMC_CELL_OK);
 }
 
+/* The better of two that round to one probability is the answer, as in a search. */
+static void scores_decide_where_probabilities_are_equal(void **state)
+{
+    const double near[] = {-1, -0x1.fffffffffffffp-1, -1}, far[] = {-2000, -1500, 0, -1000};
+    emc_verdict v;
+
+    (void)state;
+    emc_verdict_from_scores(&v, near, 3, &no_thresholds, NULL);
+    assert_true(v.top_prob[0] == v.top_prob[1]);
+    assert_int_equal(v.label, 1);
+    assert_int_equal(v.top[1], 0);
+    assert_int_equal(v.top[2], 2);
+    emc_verdict_from_scores(&v, far, 4, &no_thresholds, NULL);
+    assert_true(v.top_prob[1] == 0 && v.top_prob[2] == 0);
+    assert_int_equal(v.top[0], 2);
+    assert_int_equal(v.top[1], 3);
+    assert_int_equal(v.top[2], 1);
+}
+
+static void scores_may_be_above_0(void **state)
+{
+    const double scores[] = {3, 1, 700}; /* with a prior */
+    double probs[3];
+    emc_verdict v;
+
+    (void)state;
+    emc_verdict_from_scores(&v, scores, 2, &no_thresholds, probs);
+    assert_close(probs[0], 1 / (1 + exp(-2.0)));
+    emc_verdict_from_scores(&v, scores, 3, &no_thresholds, probs);
+    assert_int_equal(v.label, 2);
+    assert_true(v.score == 1 && probs[0] > 0);
+}
+
+static void what_was_found_has_bounds(void **state)
+{
+    static const struct {
+        double low, high, unknown_below;
+        emc_cell_status status;
+    } cases[] = {
+        {0.5, 0.75, 0, EMC_CELL_OK},         {0.5, 0.75, 0.5, EMC_CELL_OK},
+        {0.5, 0.75, 0.625, EMC_CELL_OK},     {0.5, 0.75, 0.6251, EMC_CELL_UNKNOWN},
+        {0.5, 0.75, 0.76, EMC_CELL_UNKNOWN}, {1, 1, 1, EMC_CELL_OK},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < EMC_COUNT(cases); i++) {
+        const emc_found found = {.choice = 4,
+                                 .share = (cases[i].low + cases[i].high) / 2,
+                                 .share_low = cases[i].low,
+                                 .share_high = cases[i].high};
+        const emc_thresholds t = {1, cases[i].unknown_below, 0.9};
+        emc_verdict v;
+        emc_verdict_from_found(&v, &found, &t);
+        assert_int_equal(v.status, cases[i].status);
+        assert_string_equal(v.reason, v.status == EMC_CELL_OK ? "" : "low_score");
+        assert_int_equal(v.label, v.status == EMC_CELL_OK ? 4 : -1);
+        assert_true(v.score == found.share && v.top_prob[0] == found.share);
+        assert_true(v.score_low == cases[i].low && v.score_high == cases[i].high);
+        assert_true(isnan(v.margin) && isnan(v.entropy) && isnan(v.invalid_mass));
+        assert_int_equal(v.top[0], 4);
+        assert_true(v.top[1] == -1 && v.top[2] == -1 && isnan(v.top_prob[1]));
+    }
+}
+
 static void what_is_no_number_fails(void **state)
 {
     const double bad[][3] = {{-1, NAN, -1}, {INFINITY, -1, -1}, {-INFINITY, -INFINITY, -INFINITY}};
@@ -284,6 +348,9 @@ int main(void)
         cmocka_unit_test(temperature_flattens),
         cmocka_unit_test(thresholds_make_unknown),
         cmocka_unit_test(a_score_at_the_threshold_passes),
+        cmocka_unit_test(scores_decide_where_probabilities_are_equal),
+        cmocka_unit_test(scores_may_be_above_0),
+        cmocka_unit_test(what_was_found_has_bounds),
         cmocka_unit_test(what_is_no_number_fails),
         cmocka_unit_test(words_become_a_verdict),
         cmocka_unit_test(statuses_have_names),

@@ -102,6 +102,45 @@ static void a_table(void **state)
     close_fixture(&f);
 }
 
+/* Behind the likeliest labels of a table, behind the numbers of an .h5ad; nowhere unless the run
+ * has it. */
+static void invalid_mass_has_a_column(void **state)
+{
+    char *path = strdup(emt_temp("m.csv")), *h5ad = strdup(emt_temp("m.h5ad"));
+    emc_groups *groups;
+    fixture f;
+
+    (void)state;
+    open_fixture(&f, "modern.h5ad", path);
+    for (int has = 0; has < 2; has++) {
+        f.run.has_invalid_mass = has;
+        f.options.output_path = path;
+        EMT_OK(write_all(&f));
+        char *text = emt_read(path, NULL);
+        assert_true((strstr(text, ",label_3,prob_3,invalid_mass,n_genes,n_tokens\n") != NULL) ==
+                    has);
+        assert_true((strstr(text, ",,0.125,1,3\n") != NULL) == has);
+        assert_true((strstr(text, "\ncell_5,,,,,,,empty,no_genes,,,,,,,,,0,0\n") != NULL) == has);
+        free(text);
+        f.options.output_path = h5ad;
+        EMT_OK(write_all(&f));
+        if (!has) {
+            EMT_FAILS(EMC_ERR_USAGE, "no column \"emcell_invalid_mass\"",
+                      emc_groups_open(&groups, h5ad, "emcell_invalid_mass", false));
+            continue;
+        }
+        EMT_OK(emc_groups_open(&groups, h5ad, "emcell_invalid_mass", false));
+        assert_int_equal(emc_groups_count(groups), 1);
+        assert_string_equal(emc_groups_name(groups, 0), "0.125");
+        assert_int_equal(emc_groups_of(groups, 0), 0);
+        assert_int_equal(emc_groups_of(groups, 5), -1); /* it was not asked */
+        emc_groups_close(groups);
+    }
+    free(path);
+    free(h5ad);
+    close_fixture(&f);
+}
+
 /* The group of each cell in the golden file, and what the pattern of results makes of it. */
 static void groups_vote(void **state)
 {
@@ -437,6 +476,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_table),
+        cmocka_unit_test(invalid_mass_has_a_column),
         cmocka_unit_test(groups_vote),
         cmocka_unit_test(numbers_group),
         cmocka_unit_test(labels_with_slashes),

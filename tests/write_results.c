@@ -47,6 +47,8 @@ static bool parse(emc_results_options *options, results_case *rows, const char *
         rows->skip = atoi(value);
     else if ((value = value_of(word, "min-prop")))
         options->min_prop = atof(value);
+    else if (strcmp(word, "mass") == 0)
+        rows->has_invalid_mass = true;
     else if (strcmp(word, "celltypist") == 0)
         options->celltypist_names = true;
     else if (strcmp(word, "cellxgene") == 0)
@@ -75,6 +77,7 @@ static emc_status write_all(const emc_results_options *options, results_case *ro
         .n_cells = rows->n_cells,
         .labels = labels,
         .has_probabilities = true,
+        .has_invalid_mass = rows->has_invalid_mass,
         .facts = facts,
         .n_facts = EMC_COUNT(facts),
     };

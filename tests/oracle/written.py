@@ -145,7 +145,7 @@ def same_above(before, after, n_added, key):
 
 def table_of(path):
     return pandas.read_csv(path, index_col=0, keep_default_na=False,
-                           na_values={c: [""] for c in COLUMNS + ["cluster_label", "cluster_score"]
+                           na_values={c: [""] for c in COLUMNS + ["invalid_mass", "cluster_label", "cluster_score"]
                                       if c not in CATEGORIES})
 
 
@@ -240,13 +240,13 @@ def gains_of(compound):
 def check_file(binary, path, folder):
     n, groupby, compound, cellxgene = describe(path)
     labels_path = os.path.join(folder, "labels.txt")
-    extra = [f"groupby={groupby}", "min-prop=0.2"] if groupby else []
+    extra = ["mass"] + ([f"groupby={groupby}", "min-prop=0.2"] if groupby else [])
     table_path = os.path.join(folder, "table.csv")
     run(binary, labels_path, path, n, table_path, *extra)
     table = table_of(table_path)
     with open(labels_path, encoding="utf-8") as file:
         labels = [line.rstrip("\n").split("\t")[0] for line in file]
-    names = COLUMNS + (["cluster_label", "cluster_score"] if groupby else [])
+    names = COLUMNS + ["invalid_mass"] + (["cluster_label", "cluster_score"] if groupby else [])
     extra += ["celltypist"] + ([] if compound else ["obsm"]) + (["cellxgene"] if cellxgene else [])
     n_added = len(names) + 2 + (2 if groupby else 0) + cellxgene
 
