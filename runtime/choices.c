@@ -171,12 +171,3 @@ void emc_choices_close(emc_choices *choices)
     free(choices->ends);
     free(choices);
 }
-
-void emc_choices_joint(const emc_choices *choices, double *out, const double *edges, double *joint)
-{
-    joint[0] = 0;
-    for (int v = 1; v < choices->n_nodes; v++)
-        joint[v] = joint[choices->nodes[v].parent] + edges[v];
-    for (int c = 0; c < choices->n_choices; c++)
-        out[c] = joint[choices->ends[c]];
-}

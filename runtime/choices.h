@@ -52,15 +52,6 @@ emc_status emc_choices_open(emc_choices **out, const int32_t *ids, const int32_t
                             int n_choices, int vocab, int max_tokens);
 void emc_choices_close(emc_choices *choices);
 
-/*
- * Joint log-probability of every choice: the sum of the edges on its way, from the root down.
- *
- *   out        f64 [n_choices]
- *   edges      f64 [n_nodes]  log-probability of each node's token after its parent; [0] unused
- *   joint      f64 [n_nodes]  scratch
- */
-void emc_choices_joint(const emc_choices *choices, double *out, const double *edges, double *joint);
-
 #ifdef __cplusplus
 }
 #endif

@@ -3,8 +3,9 @@
  * The one header another program needs to run a model: open it, open an engine on it, submit
  * prompts, poll answers.
  *
- * An answer depends on its own prompt, the prefix and the choices alone, bit for bit: not on what
- * else was submitted, the order, the number of threads, or what ran on the machine before.
+ * An answer depends on its own prompt, the prefix, the choices and their scoring alone, bit for
+ * bit: not on what else was submitted, the order, the number of threads, or what ran on the machine
+ * before.
  *
  * A model is read-only once open. Several engines may share one, each with pages of its own, but
  * they share its device, too: calls on them must not overlap. Neither reads the environment or
@@ -235,7 +236,8 @@ bool emc_engine_is_full(const emc_engine *engine);
  * model's max_positions. */
 emc_status emc_engine_submit(emc_engine *engine, const emc_request *request);
 
-/* Runs steps until an answer is ready, and gives it: *answer is borrowed until the next call on
+/* Runs steps until an answer is ready, and gives it. A search takes several steps, so between two
+ * polls submit until the engine is full. *answer is borrowed until the next call on
  * this engine. *got is false when nothing is in flight. Answers come as they are finished. After
  * an error everything is in flight as before: poll again, or cancel. */
 emc_status emc_engine_poll(emc_engine *engine, emc_answer *answer, bool *got);

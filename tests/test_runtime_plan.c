@@ -193,6 +193,88 @@ static void what_does_not_fit_is_refused(void **state)
     case_close(&c);
 }
 
+/* Where nobody says how many pages, there are as many as there is room for, down to the least. */
+static void fewer_pages_where_memory_is_short(void **state)
+{
+    const emc_engine_options options = {.max_num_batched_tokens = 384};
+    const size_t whole = (size_t)10 << 30;
+    emc_engine engine = {0};
+    emc_model *model;
+    runtime_case c;
+
+    (void)state;
+    case_open(&c, "group2", "group2");
+    model = case_model(&c, EMC_DTYPE_BFLOAT16, 1);
+    model->dev->at_once = false;
+    start_counting(model);
+    engine.model = model;
+    engine.dev = model->dev;
+    EMT_OK(emc_engine_set_up(&engine, &options));
+    /* Pages of a model this small are many, however few a step needs. */
+    engine.options.n_pages = 8 * 3 + 16;
+    engine.least_pages = 6 * 3 + 16;
+    EMT_OK(emc_engine_make_plan(&engine)); /* nobody can tell how much there is */
+    assert_int_equal(engine.options.n_pages, 40);
+
+    const size_t beside = engine.plan.activations + EMC_SCRATCH_BYTES + engine.plan.steps;
+    const struct {
+        double n_pages; /* that there is room for */
+        int n;          /* 0: refused */
+    } cases[] = {{40, 40}, {39.5, 39}, {36, 36}, {34, 34}, {33.9, 0}, {2, 0}};
+
+    for (size_t i = 0; i < EMC_COUNT(cases); i++) {
+        engine.options.n_pages = 40;
+        engine.options.gpu_memory_utilization = 1;
+        counter.n_whole = whole;
+        counter.n_free = beside + (size_t)(cases[i].n_pages * (double)engine.plan.page_bytes);
+        if (cases[i].n > 0) {
+            EMT_OK(emc_engine_make_plan(&engine));
+            assert_int_equal(engine.options.n_pages, cases[i].n);
+            assert_int_equal(engine.plan.n_pages, cases[i].n);
+            assert_int_equal(engine.plan.pages, (size_t)cases[i].n * engine.plan.page_bytes);
+        } else {
+            EMT_FAILS(EMC_ERR_DEVICE, "34 pages of", emc_engine_make_plan(&engine));
+        }
+    }
+    /* Who says how many gets them or nothing. */
+    engine.least_pages = engine.options.n_pages = 40;
+    counter.n_free = beside + 39 * engine.plan.page_bytes;
+    EMT_FAILS(EMC_ERR_DEVICE, "40 pages of", emc_engine_make_plan(&engine));
+    model->dev->ops = counter.real;
+    emc_model_close(model);
+    case_close(&c);
+}
+
+/* The 8B shape in bfloat16 at a large GPU's step: less than 30 GB, and six steps' worth of cells of
+ * 600 tokens have their pages at once. */
+static void large_model_fits(void **state)
+{
+    const emc_model_options options = {
+        .random = "8b", .device = "cuda", .dtype = EMC_DTYPE_BFLOAT16, .without_weights = true};
+    emc_engine engine = {0};
+    emc_model *model;
+    double n_bytes;
+
+    (void)state;
+    if (!case_on_cpu()) /* a virtual GPU is not as large */
+        skip();
+    EMT_OK(emc_model_open(&model, &options));
+    engine.model = model;
+    engine.dev = model->dev;
+    EMT_OK(emc_engine_set_up(
+        &engine, &(emc_engine_options){.max_num_batched_tokens = 8448, .max_num_readers = 512}));
+    EMT_OK(emc_engine_make_plan(&engine));
+    const emc_memory_plan *plan = &engine.plan;
+
+    n_bytes = (double)plan->weights + (double)plan->activations + EMC_SCRATCH_BYTES +
+              (double)plan->steps + (double)plan->pages;
+    assert_true(n_bytes < 30e9);
+    assert_int_equal(engine.options.n_pages, 544);
+    assert_int_equal(emc_engine_search_steps(&engine), 6);
+    assert_true(6 * 8448 / 600 * emc_pages_for(600 + EMC_FIRST_NODES) + 5 <= plan->n_pages);
+    emc_model_close(model);
+}
+
 /* --- The self-check ----------------------------------------------------------------------------
  */
 
@@ -474,6 +556,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(plan_is_what_is_taken),
                                        cmocka_unit_test(what_does_not_fit_is_refused),
+                                       cmocka_unit_test(fewer_pages_where_memory_is_short),
+                                       cmocka_unit_test(large_model_fits),
                                        cmocka_unit_test(self_check_finds_a_shifting_product),
                                        cmocka_unit_test(self_check_finds_a_shifting_head),
                                        cmocka_unit_test(trace_counts_what_is_computed),
