@@ -50,8 +50,8 @@ static bool parse(arguments *a, int argc, char **argv, cli_config **config, int 
         {CLI_COUNT, 0, "label-tokens", "N", &settings->label_tokens,
          "tokens of a label (2); labels share none of them"},
         {CLI_STRING, 0, "answer", "exact|full|greedy", &a->answer,
-         "what is computed of the labels: what proves the likeliest one, with its probability to "
-         "0.02 (exact, the default), all of it, or the likeliest branches alone"},
+         "the likeliest label, proved, its probability to 0.02 (exact, the\n"
+         "default); all labels; or the likeliest branches alone"},
         {CLI_COUNT, 'n', "cells", "N", &settings->cells, "cells of a repetition (256)"},
         {CLI_COUNT, 0, "warm-up", "N", &settings->warm_up, "cells before the clock starts (32)"},
         {CLI_COUNT, 'r', "repetitions", "N", &settings->repetitions,
