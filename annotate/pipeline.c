@@ -19,8 +19,9 @@
  *
  * The largest step in use has 16,896 rows: 19 cells of 900 tokens, or 28 of 600 behind a prefix.
  * Two steps are in flight and a third is filled, so with 2,048 items the engine never lacks a cell
- * as long as no search takes more than 2,048 / 28 - 3 = 70 steps longer than its neighbours': each
- * takes the best of all open nodes a step, and 28 labels have fewer inner nodes than that. Prompts
+ * as long as no search takes more than 2,048 / 28 - 3 = 70 steps longer than its neighbours'. A
+ * search takes a round a step, and a round computes all that it is known to need, so that sets of
+ * labels take a few; one that took more would be waited for, and nothing else would happen. Prompts
  * of 8 rows alone could fill such a step with 2,112 cells; of 9 rows, these do.
  *
  * Each holds a prompt's text and ids and a number a label: 20 KB, 40 MB in all; 16 MB more for

@@ -24,7 +24,7 @@ typedef struct {
     emc_plan plan;
     emc_ledger *ledger;
     emc_survey survey;
-    emc_stream *stream; /* EMC_ORDER_FINISHED, once it has begun; else NULL */
+    emc_stream *stream;  /* EMC_ORDER_FINISHED, once it has begun; else NULL */
     char *merged_before; /* what merged.json held when this process came; NULL: it was not there */
     bool complete;       /* every shard is done, as far as this process has seen */
     double begin;        /* of the call, emc_seconds() */
