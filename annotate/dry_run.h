@@ -78,10 +78,12 @@ typedef struct {
 void emc_dry_run_close(emc_dry_run *dry); /* NULL is fine */
 
 /*
- * Errors are those of emc_annotate up to the opening of the model, with the same lines; outputs and
- * the run folder are checked and not touched. A model that does not fit is no error. With
+ * Errors are those of emc_annotate up to the opening of the model, with the same lines. Outputs and
+ * the run folder are checked, and nothing is left behind: an empty file beside an output's name
+ * tries whether it can be written, and goes again; a file that must be turned on disk is, in
+ * scratch_dir. A model that does not fit is no error, and neither is a GPU that is not there. With
  * options->resume everything is said of all cells, also those that are done. on_progress, on_log
- * and cancel of the options as there. A file that must be turned on disk is (see scratch_dir).
+ * and cancel of the options as there.
  */
 emc_status emc_annotate_dry_run(emc_dry_run **out, const emc_annotate_options *options);
 

@@ -46,6 +46,15 @@ expect 0 'needed is one for CUDA .*; no GPU: ' env EMT_VG_DEVICES=0 "$emcell" do
 check grep -q '^--device auto runs on cpu$' out.txt
 expect 0 '^CUDA driver: 11\.4, ' env EMT_VG_DRIVER=11040 "$emcell" doctor
 
+# A dry run: what it would take there, and nothing is kept of what it measured.
+dry() { annotate --dry-run --quiet --device cuda --output dry.csv "$@"; }
+expect 0 '^ +fits: [0-9.]+ of [0-9.]+ GB are free$' dry
+check grep -qE '^Time +about .* an estimate' out.txt
+expect 0 'does not fit: .* a smaller model, or free the GPU|does not fit: .*--gpu-memory-utilization' \
+    dry --gpu-memory-utilization 0.001
+check test -z "$(ls cache)"
+check test ! -e dry.csv.run
+
 # The same labels as on the CPU, where more than rounding lies between the first two.
 expect 0 '' annotate --quiet --device cpu --answer full --output cpu.csv
 expect 0 'device: cuda:0' annotate --device cuda --output cuda.csv
