@@ -35,7 +35,7 @@ static void check_around(double value)
 static void test_powers(void **state)
 {
     (void)state;
-    char text[16];
+    char text[32];
 
     for (int i = -320; i <= 308; i++) {
         snprintf(text, sizeof text, "1e%d", i);
