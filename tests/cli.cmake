@@ -1,6 +1,6 @@
 # The command as users meet it.
 if(NOT EMCELL_ENGINE_ONLY)
-  foreach(subject cli exact faults readme)
+  foreach(subject cli exact faults readme atlas)
     add_test(NAME test_${subject}
       COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/${subject}_test.sh $<TARGET_FILE:emcell>
         ${CMAKE_SOURCE_DIR})
