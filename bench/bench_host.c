@@ -100,7 +100,7 @@ static void run(cost *out, char *const *argv)
 {
     const double begin = bench_now();
     struct rusage usage;
-    int status;
+    int status = 0;
 
     fflush(stdout);
     const pid_t child = fork();
