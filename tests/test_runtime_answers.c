@@ -1,6 +1,6 @@
 /*
  * Are answers what the logits say? Choices against brute force, generation against one pass, and
- * the prefix against no prefix.
+ * the prefix against no prefix; and what a scoring changes.
  */
 #include "emt.h"
 
@@ -373,6 +373,52 @@ static void adding_in_the_norm_changes_rounding_only(void **state)
     }
 }
 
+/* --- Scoring -----------------------------------------------------------------------------------
+ */
+
+static void scoring_is_checked_and_reset(void **state)
+{
+    static const int32_t ids[] = {10, 11, 12}, begin[] = {0, 1, 3};
+    static const double priors[] = {-1, -9};
+    const emc_scoring prior = {.rule = EMC_SCORING_PRIOR, .log_priors = priors};
+    emc_request request = {.ask = EMC_ASK_CHOICES};
+    kept_answer joint, with_prior, again;
+    fixture f;
+
+    (void)state;
+    set_up(&f, cases[0], EMC_DTYPE_BFLOAT16, &(emc_engine_options){.n_pages = 8});
+    request.ids = f.c.ids[3];
+    request.n_ids = 30;
+    EMT_FAILS(EMC_ERR_ARG, "no choices are set",
+              emc_engine_set_scoring(f.engine, &(emc_scoring){0}));
+    EMT_OK(emc_engine_set_choices(f.engine, ids, begin, 2));
+    for (int ask = EMC_ASK_BEST; ask <= EMC_ASK_GREEDY; ask++)
+        EMT_OK(emc_engine_submit(
+            f.engine, &(emc_request){.ids = request.ids, .n_ids = 30, .ask = (emc_ask)ask}));
+    EMT_FAILS(EMC_ERR_ARG, "scoring: 2 requests are in flight",
+              emc_engine_set_scoring(f.engine, &(emc_scoring){0}));
+    emc_engine_cancel(f.engine);
+    run_requests(f.engine, &request, NULL, 1, 2, &joint);
+    EMT_OK(emc_engine_set_scoring(f.engine, &prior));
+    /* What is refused changes nothing. */
+    EMT_FAILS(EMC_ERR_ARG, "temperature",
+              emc_engine_set_scoring(f.engine, &(emc_scoring){.temperature = -1}));
+    EMT_FAILS(EMC_ERR_ARG, "width", emc_engine_set_scoring(f.engine, &(emc_scoring){.width = 2}));
+    EMT_FAILS(EMC_ERR_ARG, "prior",
+              emc_engine_set_scoring(f.engine, &(emc_scoring){.rule = EMC_SCORING_PRIOR}));
+    run_requests(f.engine, &request, NULL, 1, 2, &with_prior);
+    for (int c = 0; c < 2; c++)
+        assert_true(with_prior.scores[c] == joint.log_probs[c] - priors[c]);
+    assert_memory_equal(joint.scores, joint.log_probs, 2 * sizeof(double));
+    EMT_OK(emc_engine_set_choices(f.engine, ids, begin, 2));
+    run_requests(f.engine, &request, NULL, 1, 2, &again);
+    assert_same_answers(&joint, &again, 1, 2, "after set_choices");
+    free_answers(&joint, 1);
+    free_answers(&with_prior, 1);
+    free_answers(&again, 1);
+    tear_down(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(choices_equal_brute_force),
@@ -381,7 +427,8 @@ int main(void)
                                        cmocka_unit_test(generation_equals_the_reference),
                                        cmocka_unit_test(padding_is_never_generated),
                                        cmocka_unit_test(prefix_changes_rounding_only),
-                                       cmocka_unit_test(adding_in_the_norm_changes_rounding_only)};
+                                       cmocka_unit_test(adding_in_the_norm_changes_rounding_only),
+                                       cmocka_unit_test(scoring_is_checked_and_reset)};
     const struct CMUnitTest on_gpu[] = {cmocka_unit_test(bf16_choices_are_near_brute_force),
                                         cmocka_unit_test(one_token_choices_sum_to_one),
                                         cmocka_unit_test(adding_in_the_norm_changes_rounding_only)};
