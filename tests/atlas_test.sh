@@ -21,6 +21,9 @@ done < <(grep '^    emcell ' "$source/docs/atlas.md")
 for file in try.csv mean.csv labels.h5ad labels.csv; do
     [ -s "$file" ] || { echo "FAILED: no $file"; failed=$((failed + 1)); }
 done
-head -n 1 mean.csv | grep -q invalid_mass || { echo "FAILED: no invalid_mass"; failed=$((failed + 1)); }
+if ! head -n 1 mean.csv | grep -q invalid_mass; then
+    echo "FAILED: no column invalid_mass"
+    failed=$((failed + 1))
+fi
 echo "atlas: $ran ran, $failed failed"
 [ "$ran" -gt 5 ] && [ $failed = 0 ]

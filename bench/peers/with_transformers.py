@@ -138,10 +138,11 @@ def main():
     with open(sys.argv[2], "w", encoding="utf-8") as file:
         json.dump({"rows": [{
             "what": "transformers, every label", "cells_per_s": best[0], "scores": best[2],
-            "settings": f"SDPA, {job['dtype']}, sorted by length, right padding, prefix K/V reused, "
-                        f"labels as a masked tree, batch {best[1]} (cells/s by batch: "
+            "settings": f"SDPA, {job['dtype']}, sorted by length, right padding, prefix K/V "
+                        f"reused, labels as a masked tree, batch {best[1]} (cells/s by batch: "
                         f"{', '.join(tried)})"}],
-            "versions": f"torch {torch.__version__}, transformers {transformers.__version__}"}, file)
+            "versions": f"torch {torch.__version__}, "
+                        f"transformers {transformers.__version__}"}, file)
 
 
 if __name__ == "__main__":
