@@ -62,7 +62,7 @@ emc_status emc_search_begin(emc_search *search, const emc_search_rules *rules,
     search->joints[0] = 0;
     search->open[0] = 0;
     search->n_open = 1;
-    search->n_round = search->n_taken = search->n_rows = 0;
+    search->n_round = search->n_taken = search->n_rows = search->n_rounds = 0;
     search->n_unscored = choices->n_choices;
     search->best = search->winner = -1;
     search->at = 0;

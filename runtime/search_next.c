@@ -1,5 +1,6 @@
 /* Which nodes are computed next, and when is enough known? Bounds: search_rules.h. */
 #include <assert.h>
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -66,26 +67,16 @@ static bool beats(const emc_search *search, int choice, double bound, int first_
     return score > bound || (score == bound && choice < first_choice);
 }
 
-/* The open node that may hold the best choice, or -1 once that one is certain. */
-static int find_rival(const emc_search *search)
+/*
+ * Nodes that a round after the first may ask for without knowing that all are needed. One while
+ * there is hope that it settles the matter; then twice as many each round, for a round takes a
+ * step or two, and where no choice stands out most nodes are needed in the end.
+ */
+static int patience(const emc_search *search)
 {
-    const emc_search_rules *rules = search->rules;
-    double highest = 0;
-    int rival = -1, first = 0;
+    const int doublings = search->n_rounds - 2;
 
-    for (int i = 0; i < search->n_open; i++) {
-        const int v = search->open[i], v_first = rules->below[v].first_choice;
-        const double bound = emc_search_bound(rules, v, search->joints[v]);
-
-        if (rival < 0 || bound > highest || (bound == highest && v_first < first)) {
-            rival = v;
-            highest = bound;
-            first = v_first;
-        }
-    }
-    if (rival >= 0 && search->best >= 0 && beats(search, search->best, highest, first))
-        return -1;
-    return rival;
+    return doublings < 1 ? 1 : doublings < 30 ? 1 << doublings : INT_MAX;
 }
 
 static int compare_heavy(const void *left, const void *right)
@@ -94,7 +85,26 @@ static int compare_heavy(const void *left, const void *right)
 
     if (a->mass != b->mass)
         return a->mass > b->mass ? -1 : 1;
+    if (a->first_choice != b->first_choice)
+        return a->first_choice < b->first_choice ? -1 : 1;
     return a->node < b->node ? -1 : a->node > b->node;
+}
+
+/* Open nodes that may hold the best choice, the likeliest first. Returns how many. */
+static int find_rivals(const emc_search *search)
+{
+    const emc_search_rules *rules = search->rules;
+    int n = 0;
+
+    for (int i = 0; i < search->n_open; i++) {
+        const int v = search->open[i], first = rules->below[v].first_choice;
+        const double bound = emc_search_bound(rules, v, search->joints[v]);
+
+        if (search->best < 0 || !beats(search, search->best, bound, first))
+            search->heavy[n++] = (emc_heavy_node){bound, first, v};
+    }
+    qsort(search->heavy, (size_t)n, sizeof *search->heavy, compare_heavy);
+    return n;
 }
 
 static bool is_narrow(const emc_search *search, const emc_mass_sums *sums)
@@ -146,7 +156,7 @@ static bool may_do_for_outside(const emc_search *search, const emc_mass_sums *su
 
 typedef bool may_do(const emc_search *search, const emc_mass_sums *sums, double mass, double left);
 
-/* Asks for as many of the heavy nodes as it takes at the least. */
+/* Asks for as many of the heavy nodes as it takes at the least, or as patience allows. */
 static void ask_heavy(emc_search *search, const emc_mass_sums *sums, may_do *enough)
 {
     emc_heavy_node *heavy = search->heavy;
@@ -159,13 +169,18 @@ static void ask_heavy(emc_search *search, const emc_mass_sums *sums, may_do *eno
     left = whole;
     for (int k = 0; k < n; k++) {
         /* The first is needed: without it things are as they are, which is not enough. */
-        if (k > 0 && enough(search, sums, mass, left))
+        if (k >= patience(search) && enough(search, sums, mass, left))
             return;
         mass += heavy[k].mass;
         left = fmax(0, left - heavy[k].mass);
         if (search->states[heavy[k].node] == EMC_NODE_UNASKED)
             ask_way(search, heavy[k].node);
     }
+}
+
+static emc_heavy_node weigh(const emc_search *search, int v, double mass)
+{
+    return (emc_heavy_node){mass, search->rules->below[v].first_choice, v};
 }
 
 static void ask_for_bounds(emc_search *search)
@@ -175,27 +190,28 @@ static void ask_for_bounds(emc_search *search)
 
     if (!is_narrow(search, &sums) || !is_decided(search, &sums)) {
         for (int i = 0; i < search->n_open; i++)
-            search->heavy[i] = (emc_heavy_node){emc_search_mass_below(search, search->open[i], own),
-                                                search->open[i]};
+            search->heavy[i] =
+                weigh(search, search->open[i], emc_search_mass_below(search, search->open[i], own));
         ask_heavy(search, &sums, may_do_for_share);
     }
     if (!is_outside_narrow(search, &sums)) {
         for (int i = 0; i < search->n_open; i++)
-            search->heavy[i] = (emc_heavy_node){emc_search_outside_below(search, search->open[i]),
-                                                search->open[i]};
+            search->heavy[i] =
+                weigh(search, search->open[i], emc_search_outside_below(search, search->open[i]));
         ask_heavy(search, &sums, may_do_for_outside);
     }
 }
 
 static void ask_best(emc_search *search)
 {
+    search->n_rounds++;
     if (search->winner < 0) {
-        const int rival = search->n_unscored > 0 ? find_rival(search) : -1;
+        const int n_rivals = search->n_unscored > 0 ? find_rivals(search) : 0;
 
-        if (rival >= 0) {
-            ask_way(search, rival);
+        for (int i = 0; i < n_rivals && i < patience(search); i++)
+            ask_way(search, search->heavy[i].node);
+        if (n_rivals > 0)
             return;
-        }
         search->winner = search->best;
     }
     assert(search->winner == search->best);

@@ -12,7 +12,8 @@ typedef enum { EMC_NODE_UNASKED = 0, EMC_NODE_ASKED, EMC_NODE_TAKEN } emc_node_s
 
 /* An open node and a bound on the mass below it. */
 typedef struct {
-    double mass;
+    double mass; /* or its best score below, where that is what counts */
+    int first_choice;
     int node;
 } emc_heavy_node;
 
@@ -42,6 +43,7 @@ struct emc_search {
     int n_round;
     int n_taken;
     int n_rows;
+    int n_rounds;   /* EMC_SEARCH_BEST: after the first */
     int n_unscored; /* choices whose score is not known */
     int best;       /* the choice of the highest known score, or -1 */
     int winner;     /* the best, once it is certain; else -1 */

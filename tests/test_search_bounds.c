@@ -219,6 +219,12 @@ static void run_small(char *rounds, emc_found *found, const search_case *c,
     .choices = {"1", "29", "39", "49", "59"},                                                      \
     .probabilities = {{0.5}, {0.2, 1}, {0.1, 1}, {0.05, 1}, {0.01, 1}}
 
+/* Eight ways, nodes 1 .. 8, each of which may be the best until it is known. */
+#define FLAT                                                                                       \
+    .choices = {"19", "29", "39", "49", "59", "69", "79", "89"},                                   \
+    .probabilities = {{0.12, 0.01}, {0.11, 0.01}, {0.1, 0.01},  {0.09, 0.01},                      \
+                      {0.08, 0.01}, {0.07, 0.01}, {0.06, 0.01}, {0.05, 0.01}}
+
 static const small_case small_cases[] = {
     {"the likelier way is enough", TWO_WAYS, {.width = 0.5}, EMC_SEARCH_BEST, "0 1 2|3 5", 0},
     {"both, for the width", TWO_WAYS, {.width = 0.02}, EMC_SEARCH_BEST, "0 1 2|3 5|4 6", 0},
@@ -261,6 +267,7 @@ static const small_case small_cases[] = {
     {"as few as may do", FALLING, {.width = 0.1}, EMC_SEARCH_BEST, "0|2 3", 0},
     {"fewer for a wider one", FALLING, {.width = 0.14}, EMC_SEARCH_BEST, "0|2", 0},
     {"none", FALLING, {.width = 0.5}, EMC_SEARCH_BEST, "0", 0},
+    {"twice as many each round", FLAT, {.width = 1}, EMC_SEARCH_BEST, "0|1|2|3 4|5 6 7 8", 0},
     {"a tie with what may come first",
      .choices = {"29", "1"},
      .probabilities = {{0.4, 1}, {0.4}},
