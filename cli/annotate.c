@@ -138,13 +138,11 @@ static bool parse(arguments *a, int argc, char **argv, cli_config **config, int 
             "Results have a row a cell, in the input's order: cell_id, label, score and its "
             "bounds,\nmargin, entropy, status, reason, cl_id, the three likeliest labels, "
             "n_genes, n_tokens.\nscore is the label's probability among the labels of the "
-            "set, as the model gives it; where not every "
-            "label's is computed,\nmargin, entropy and the labels after the first are empty.\n"
-            "Ctrl-C, SIGTERM and SIGUSR1 keep what is finished and "
-            "end "
-            "with exit code 75; the same command\nwith --resume goes on. A second Ctrl-C or "
-            "SIGTERM ends at once; finished shards stay.\nExit codes: 0 done, 3 done but some "
-            "cells failed, 75 to be resumed; emcell --help has the rest.\n"
+            "set, as the model gives it;\nwhere not every label's is computed, margin, entropy "
+            "and the labels after the first are\nempty. Ctrl-C, SIGTERM and SIGUSR1 keep every "
+            "answer and end with exit code 75; the same\ncommand with --resume goes on. A second "
+            "Ctrl-C or SIGTERM ends at once; finished shards\nstay. Exit codes: 0 done, 3 done "
+            "but some cells failed, 75 to be resumed; emcell --help\nhas the rest.\n"
             "For research use only; not for clinical use or the selection of embryos.",
         .options = options,
         .n_options = EMC_COUNT(options),
