@@ -31,7 +31,6 @@
 #include "base/size.h"
 #include "base/text.h"
 
-#define VERSION    2
 #define HAS_TEXT   1u
 #define HAS_PROBS  2u
 #define MOST_BYTES ((size_t)1 << 40)
@@ -88,7 +87,7 @@ emc_status emc_shard_writer_open(emc_shard_writer **out, const emc_shard_head *h
     writer->head = *head;
     writer->last_row = -1;
     memcpy(bytes, MAGIC, sizeof MAGIC);
-    put_u32(bytes + 8, VERSION);
+    put_u32(bytes + 8, EMC_SHARD_VERSION);
     put_u32(bytes + 12, (uint32_t)head->n_labels);
     put_u64(bytes + 24, (uint64_t)head->shard);
     put_u64(bytes + 32, (uint64_t)head->first);
@@ -386,9 +385,9 @@ static emc_status check_bytes(const unsigned char *bytes, size_t n, const char *
     const emc_hash hash = emc_hash_of(bytes, n - EMC_SHARD_HASH_BYTES);
     if (memcmp(hash.bytes, bytes + n - EMC_SHARD_HASH_BYTES, EMC_SHARD_HASH_BYTES) != 0)
         return emc_fail(EMC_ERR_FORMAT, "%s: damaged: its checksum is wrong", name);
-    if (get_u32(bytes + 8) != VERSION)
+    if (get_u32(bytes + 8) != EMC_SHARD_VERSION)
         return emc_fail(EMC_ERR_FORMAT, "%s: a shard of version %u, this emcell reads version %d",
-                        name, get_u32(bytes + 8), VERSION);
+                        name, get_u32(bytes + 8), EMC_SHARD_VERSION);
     return EMC_OK;
 }
 

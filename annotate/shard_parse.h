@@ -7,6 +7,9 @@
 extern "C" {
 #endif
 
+/* What a file of this program says in its head. */
+#define EMC_SHARD_VERSION 2
+
 /* Bytes in front of the rows, bytes of the checksum behind them, and of a row with an empty
  * cell_id and neither text nor probabilities. */
 #define EMC_SHARD_HEAD_BYTES 64

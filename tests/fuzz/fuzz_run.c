@@ -28,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
     static const char *const names[] = {
         "run.json",           "workers/a.json",       "claims/000000.1",      "claims/000001.2",
         "done/000001.shard",  "failed/000002.1.json", "failed/000002.2.json", "workers/b.json",
-        "claims/999999999.1", "failed/x.json",
+        "claims/999999999.1", "failed/x.json",        "parts/000000.part",
     };
     const char *dir =
         fuzz_files((fuzz_input){data, n_bytes}, "x.run", names, EMC_COUNT(names), false);

@@ -26,7 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
 
     fuzz_require(bytes != NULL, "memory");
     memcpy(bytes, "EMCSHARD", 8);
-    put(bytes + 8, 1, 4);
+    put(bytes + 8, EMC_SHARD_VERSION, 4);
     put(bytes + 12, (uint64_t)wanted.n_labels, 4);
     put(bytes + 16, n, 8);
     put(bytes + 24, (uint64_t)wanted.shard, 8);
@@ -43,6 +43,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
         emc_result_row row;
         emc_shard_get(shard, i, &row);
         fuzz_require(strlen(row.cell_id) < n && row.verdict.reason, "a row is whole");
+        fuzz_require((unsigned)row.verdict.status < EMC_N_CELL_STATUSES &&
+                         row.verdict.label >= -1 && row.verdict.label < wanted.n_labels,
+                     "status and label are there");
+        for (int k = 0; k < EMC_TOP; k++)
+            fuzz_require(row.verdict.top[k] >= -1 && row.verdict.top[k] < wanted.n_labels,
+                         "the likeliest labels are there");
         for (int k = 0; row.probs && k < wanted.n_labels; k++)
             fuzz_require(row.probs[k] >= 0 || !(row.probs[k] >= 0), "probabilities are there");
     }
