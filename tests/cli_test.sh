@@ -227,6 +227,18 @@ check test -s run.csv.run/run.json
 expect_line 73 'run\.csv\.run: a run is there: --resume goes on with it, --force begins anew' \
     "$emcell" annotate -q --input "$cells" --model "$model" --limit 24 --output run.csv
 expect_line 2 'give one of them' annotate --resume --output run.csv
+# One that an older program began.
+cp -r run.csv.run older.run
+sed -i -e 's/"emcell_run": 2/"emcell_run": 1/' -e '/"invalid_mass"/d' older.run/run.json
+older='older\.run/run\.json: version 1 of run folders, this emcell knows 2: use the emcell that began'
+expect_line 65 "$older" "$emcell" merge older.run --output older.csv
+expect_line 65 "$older" "$emcell" status older.run
+expect_line 65 "$older" "$emcell" annotate -q --input "$cells" --model "$model" --limit 24 \
+    --output older.csv --run-dir older.run --resume
+check test ! -e older.csv
+expect 0 '' "$emcell" annotate -q --input "$cells" --model "$model" --limit 24 \
+    --output older.csv --run-dir older.run --force
+check cmp -s older.csv o.csv
 expect_line 73 'nowhere/run: no such folder' annotate --output n.csv --run-dir nowhere/run
 mkdir notes
 echo mine >notes/diary.txt

@@ -254,6 +254,41 @@ static void every_change_of_a_plan_is_seen(void **state)
     emc_plan_free(&plan);
 }
 
+/* As a program before invalid_mass wrote it. It is never read as if it were of this version, and
+ * only --force takes its place. */
+static void a_folder_of_an_older_program_is_refused(void **state)
+{
+    static const char line[] = ",\n  \"invalid_mass\": false";
+    const char *dir = fresh_folder("older");
+    emc_run_folder folder;
+    emc_run_folder_options o = {.run_dir = dir};
+    emc_plan plan = small_plan(), got;
+    bool first;
+    size_t n;
+
+    (void)state;
+    EMT_OK(emc_plan_write(&plan, dir, &first));
+    char *text = emt_read(emt_temp("older/run.json"), &n);
+    char *version = strstr(text, "\"emcell_run\": 2"), *later = strstr(text, line);
+    assert_non_null(version);
+    assert_non_null(later);
+    version[strlen("\"emcell_run\": ")] = '1';
+    memmove(later, later + strlen(line), strlen(later + strlen(line)) + 1);
+    emt_write("older/run.json", text, strlen(text));
+    EMT_FAILS(EMC_ERR_FORMAT,
+              "older/run.json: version 1 of run folders, this emcell knows 2: use the emcell that "
+              "began the run, or --force for a new one",
+              emc_plan_read(&got, dir));
+    emc_plan_free(&got);
+    EMT_FAILS(EMC_ERR_CREATE, "a run is there", emc_run_folder_open(&folder, &o));
+    o.force = true;
+    EMT_OK(emc_run_folder_open(&folder, &o));
+    assert_false(folder.begun);
+    emc_run_folder_close(&folder);
+    free(text);
+    emc_plan_free(&plan);
+}
+
 static void what_is_no_run_is_not_removed(void **state)
 {
     const char *dir = fresh_folder("diary");
@@ -459,6 +494,7 @@ int main(void)
         cmocka_unit_test(an_input_that_is_cut_underway),
         cmocka_unit_test(a_plan_is_read_as_it_was_written),
         cmocka_unit_test(every_change_of_a_plan_is_seen),
+        cmocka_unit_test(a_folder_of_an_older_program_is_refused),
         cmocka_unit_test(what_is_no_run_is_not_removed),
         cmocka_unit_test(what_is_written_into_an_input_folder_is_no_input),
         cmocka_unit_test(a_run_that_is_stopped_before_it_begins_leaves_nothing),
