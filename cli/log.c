@@ -111,18 +111,20 @@ static double known(double value)
 
 void cli_progress_json(char *out, size_t n_bytes, const cli_progress *p)
 {
-    char first[32] = "null", limit[32] = "null";
+    char left[64] = "null", first[32] = "null", limit[32] = "null";
 
+    if (p->seconds_left >= 0 && isfinite(p->seconds_left))
+        snprintf(left, sizeof left, "%.1f", p->seconds_left);
     if (p->seconds_to_first >= 0)
         snprintf(first, sizeof first, "%.3f", p->seconds_to_first);
     if (p->limit[0])
         snprintf(limit, sizeof limit, "\"%.20s\"", p->limit);
     snprintf(out, n_bytes,
-             "\"cells\": %lld, \"total\": %lld, \"cells_per_s\": %.3f, \"seconds_left\": %.1f, "
+             "\"cells\": %lld, \"total\": %lld, \"cells_per_s\": %.3f, \"seconds_left\": %s, "
              "\"cells_per_s_mean\": %.3f, \"seconds_to_first\": %s, \"cells_ahead\": %d, "
              "\"cells_in_engine\": %d, \"cells_finished\": %d, \"engine_waited\": %.4f, "
              "\"limit\": %s",
-             (long long)p->done, (long long)p->total, known(p->cells_per_s), known(p->seconds_left),
+             (long long)p->done, (long long)p->total, known(p->cells_per_s), left,
              known(p->cells_per_s_mean), first, p->n_ahead, p->n_engine, p->n_finished,
              known(p->engine_waited), limit);
 }

@@ -16,7 +16,7 @@ static void lines(void **state)
     } cases[] = {
         {{.done = 0, .total = -1, .seconds_left = -1, .seconds_to_first = -1, .limit = ""},
          "0 cells",
-         "\"cells\": 0, \"total\": -1, \"cells_per_s\": 0.000, \"seconds_left\": 0.0, "
+         "\"cells\": 0, \"total\": -1, \"cells_per_s\": 0.000, \"seconds_left\": null, "
          "\"cells_per_s_mean\": 0.000, \"seconds_to_first\": null, \"cells_ahead\": 0, "
          "\"cells_in_engine\": 0, \"cells_finished\": 0, \"engine_waited\": 0.0000, "
          "\"limit\": null"},
