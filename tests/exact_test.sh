@@ -26,7 +26,7 @@ answer() {
 }
 
 # same EXACT FULL WIDTH: the same cells with the same labels, scores in the bounds, which are no
-# wider. Numbers are printed with six digits.
+# wider. Numbers are printed with six digits, and rounding keeps order.
 same() {
     checks=$((checks + 1))
     awk -F, -v width="$3" '
@@ -38,7 +38,7 @@ same() {
             id = now["cell_id"]
             if (!(id in label) || now["label"] == "" || now["label"] != label[id])
                 bad = bad id ": " now["label"] ", not " label[id] "\n"
-            else if (now["score_low"] > score[id] + 1e-6 || now["score_high"] < score[id] - 1e-6)
+            else if (now["score_low"] + 0 > score[id] + 0 || now["score_high"] + 0 < score[id] + 0)
                 bad = bad id ": " score[id] " is not in " now["score_low"] ".." now["score_high"] "\n"
             else if (now["score_high"] - now["score_low"] > width + 2e-6)
                 bad = bad id ": " now["score_low"] ".." now["score_high"] " is wide\n"
