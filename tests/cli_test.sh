@@ -78,6 +78,11 @@ for options in '--scoring joint' '--scoring prior' '--probability-width 0.1' --i
     expect_line 2 "^emcell annotate: ${options%% *}: --answer generate .*; leave it out, or use --answer exact" \
         annotate --output o.csv --answer generate $options
 done
+for key in unknown_below margin_below; do # not even a profile's
+    "$emcell" profile show embryo | sed "s/\"$key\": 0/\"$key\": 0.5/" >strict.json
+    expect_line 2 "^emcell annotate: the profile's $key: --answer generate has no probabilities" \
+        annotate --output o.csv --answer generate --profile strict.json
+done
 for options in '--probability-width 0' --invalid-mass '--margin-below 0.5' '--probabilities p.csv'; do
     expect_line 2 "${options%% *}.*: --answer greedy .*; leave it out, or use --answer exact" \
         annotate --output o.csv --answer greedy $options
