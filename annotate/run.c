@@ -180,10 +180,11 @@ static emc_status tell_how_to_resume(const emc_run *r, emc_status status)
     emc_ledger_state_free(&state);
     return emc_fail(status,
                     "%s; %lld of %lld shards are done%s in %s: the same command with --resume%s%s "
-                    "goes on",
+                    "%s",
                     message, n_done, (long long)n_shards, parts, r->folder.path,
                     r->folder.temporary ? " --run-dir " : "",
-                    r->folder.temporary ? r->folder.path : "");
+                    r->folder.temporary ? r->folder.path : "",
+                    looked && n_done == n_shards ? "writes the results" : "goes on");
 }
 
 static bool is_resumable(emc_status status)

@@ -475,7 +475,7 @@ fi
 # A file that may not grow: shards are small enough, the table is not.
 (ulimit -f 8 && ./quiet --output limit.csv) 2>err.txt
 check test $? = 74
-check grep -qE "limit\.csv.*; $n_shards of $n_shards shards are done in limit\.csv\.run" err.txt
+check grep -qE "limit\.csv.*; $n_shards of $n_shards shards are done in limit\.csv\.run: the same command with --resume writes the results$" err.txt
 check test ! -e limit.csv
 expect 0 '' ./quiet --output limit.csv --resume
 check cmp -s limit.csv base.csv
