@@ -296,7 +296,7 @@ static void print_work(cli_log *log, const emc_annotate_summary *summary)
                  (double)summary->n_answer_rows / (double)summary->n_asked);
         cli_log_info(log, line);
     }
-    if (summary->limit != EMC_LIMIT_UNKNOWN)
+    if (summary->limit != EMC_LIMIT_UNKNOWN && summary->n_asked > 0)
         print_flow(log, summary);
     if (strcmp(summary->chosen, "{}") != 0) {
         snprintf(line, sizeof line, "same bits: %s, products %016llx", summary->device_name,

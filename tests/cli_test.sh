@@ -365,5 +365,14 @@ wait $pid
 check test $? = 130
 check test ! -s out.txt
 
+# Without a cell to ask nobody waited, and there is no first label.
+printf 'cell\tPOU5F1\tNANOG\tSOX2\nc1\t0\t0\t0\nc2\t0\t0\t0\n' >nothing.tsv
+expect 0 ' empty +2' "$emcell" annotate --input nothing.tsv --model "$model" --device cpu \
+    --output nothing.csv
+check test "$(grep -c 'first label\|"summary"' err.txt)" = 0
+expect 0 '' "$emcell" annotate --input nothing.tsv --model "$model" --device cpu --force \
+    --output nothing.csv --log-format json
+check test "$(grep -c 'first label\|"summary"' err.txt)" = 0
+
 echo "cli: $((checks - failures)) passed, $failures failed"
 [ $failures = 0 ]
