@@ -160,6 +160,7 @@ emc_mass_sums emc_search_sums(const emc_search *search, int choice)
 {
     const emc_search_rules *rules = search->rules;
     const double own = choice < 0 ? 0 : search->scores[choice];
+    const double rounding = (rules->choices->n_choices + 8) * 0x1p-52;
     emc_mass_sums sums = {0};
 
     for (int c = 0; c < rules->choices->n_choices; c++) {
@@ -175,6 +176,11 @@ emc_mass_sums emc_search_sums(const emc_search *search, int choice)
         if (search->n_unscored > 0)
             sums.open += emc_search_mass_below(search, search->open[i], own);
     }
+    /* Once all is known it is added in another order. */
+    if (search->n_unscored > 0)
+        sums.open += rounding * (sums.known + sums.open);
+    if (search->n_open > 0)
+        sums.open_outside += rounding * (1 + sums.known_outside + sums.open_outside);
     return sums;
 }
 

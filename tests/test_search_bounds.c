@@ -366,9 +366,62 @@ static void bounds_by_hand(void **state)
     search_case_close(&c);
 }
 
+/* Choices with a certain second token: the bound on each is its mass, so that the order in which
+ * numbers are added is all that is left. */
+static void bounds_hold_to_the_last_bit(void **state)
+{
+    enum { N = 24 };
+    const emc_scoring scoring = {.width = 1e-12, .outside = true};
+    uint32_t seed = 1;
+
+    (void)state;
+    for (int trial = 0; trial < 300; trial++) {
+        int32_t ids[2 * N], begin[N + 1] = {0};
+        float logits[N];
+        const int32_t *round;
+        emc_choices *choices;
+        emc_search_rules *rules;
+        emc_search *search;
+        emc_found before, after;
+        double log_probs[N], scores[N];
+        int n;
+
+        for (int i = 0; i < N; i++) {
+            seed = seed * 1664525u + 1013904223u;
+            logits[i] = i == 0 ? -1 : -4 - (float)(seed >> 8) * 0x1p-23f;
+            begin[i + 1] = begin[i];
+            ids[begin[i + 1]++] = i;
+            if (i % 2 == 1)
+                ids[begin[i + 1]++] = 0;
+        }
+        EMT_OK(emc_choices_open(&choices, ids, begin, N, N, 64));
+        EMT_OK(emc_search_rules_open(&rules, choices, &scoring));
+        EMT_OK(emc_search_open(&search));
+        EMT_OK(emc_search_begin(search, rules, EMC_SEARCH_BEST));
+        emc_search_next_round(search, &round, &n);
+        assert_int_equal(n, 1);
+        emc_search_take(search, 0, logits, 0);
+        emc_search_result(search, &before, log_probs, scores);
+        for (emc_search_next_round(search, &round, &n); n > 0;
+             emc_search_next_round(search, &round, &n))
+            for (int i = 0; i < n; i++)
+                emc_search_take(search, round[i], (const float[]){0}, 0);
+        emc_search_result(search, &after, log_probs, scores);
+        assert_true(after.complete);
+        assert_true(after.share_low == after.share_high);
+        assert_true(before.share_low <= after.share && after.share <= before.share_high);
+        assert_true(before.outside_low <= after.outside_low);
+        assert_true(after.outside_high <= before.outside_high);
+        emc_search_close(search);
+        emc_search_rules_close(rules);
+        emc_choices_close(choices);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(each_node_bounds_what_is_below),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(bounds_hold_to_the_last_bit),
+                                       cmocka_unit_test(each_node_bounds_what_is_below),
                                        cmocka_unit_test(rounds_hold_what_is_needed),
                                        cmocka_unit_test(bounds_by_hand)};
 
