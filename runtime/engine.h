@@ -219,6 +219,9 @@ int emc_engine_rope_rows(const emc_engine *engine, int n_positions);
  * device has, or than may be taken of it; the plan is filled all the same. */
 emc_status emc_engine_make_plan(emc_engine *engine);
 
+/* EMC_ERR_DEVICE: the plan does not fit under the options' gpu_memory_utilization. */
+emc_status emc_engine_check_plan(const emc_engine *engine);
+
 /* Adds to the plan what the device took beside it since. */
 emc_status emc_engine_count_scratch(emc_engine *engine);
 

@@ -258,7 +258,11 @@ emc_status emc_estimate_engine(const emc_model *model, const emc_engine_wanted *
         return fits;
     status = add_to_plan(&engine, wanted);
     out->memory = engine.plan;
-    return status != EMC_OK ? status : fits;
+    if (status != EMC_OK || fits != EMC_OK || engine.plan.device_whole == 0)
+        return status != EMC_OK ? status : fits;
+    /* Prefix and choices take what is free: the cap is on what the engine opens with. */
+    engine.options.gpu_memory_utilization = 1;
+    return emc_engine_check_plan(&engine);
 }
 
 /* --- Time ----------------------------------------------------------------------------------- */

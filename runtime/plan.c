@@ -41,7 +41,7 @@ static emc_status refuse(const emc_engine *engine, const char *what, size_t n_by
                      "take a higher --gpu-memory-utilization");
 }
 
-static emc_status check_fit(const emc_engine *engine)
+emc_status emc_engine_check_plan(const emc_engine *engine)
 {
     const emc_memory_plan *plan = &engine->plan;
     const double allowed = engine->options.gpu_memory_utilization * (double)plan->device_whole;
@@ -119,7 +119,7 @@ emc_status emc_engine_make_plan(emc_engine *engine)
     if (plan->device_whole == 0)
         return EMC_OK;
     EMC_TRY(shrink(engine));
-    return check_fit(engine);
+    return emc_engine_check_plan(engine);
 }
 
 emc_status emc_engine_count_scratch(emc_engine *engine)

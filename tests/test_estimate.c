@@ -176,6 +176,9 @@ static void what_does_not_fit_is_said(void **state)
     told.n_free = need;
     EMT_OK(emc_estimate_engine(model, &wanted, &estimate));
     assert_int_equal(m->device_free, need);
+    emc_engine_wanted longer = wanted;
+    longer.n_prefix = 129; /* two pages more */
+    EMT_FAILS(EMC_ERR_DEVICE, "pages for K and V", emc_estimate_engine(model, &longer, &estimate));
     told.n_free = need - 1;
     EMT_FAILS(EMC_ERR_DEVICE, "A smaller --max-num-batched-tokens",
               emc_estimate_engine(model, &wanted, &estimate));
