@@ -424,7 +424,10 @@ static emc_status prepare_choices(emc_engine *engine, const emc_choices *choices
     /* Beside the reserve there is as much room as without. */
     EMC_TRY(
         grow_cache(engine, (int64_t)engine->options.n_pages + engine->n_prefix_pages + n_reserve));
+    if (n_reserve > engine->n_reserve)
+        EMC_TRY(renew_reserve(engine, n_reserve));
     EMC_TRY(renew_steps(engine, emc_pages_count(engine->cache->pages), choices));
+    /* The last, since only giving back is left of it, which cannot fail. */
     return renew_reserve(engine, n_reserve);
 }
 

@@ -45,7 +45,7 @@ emc_status emc_search_begin(emc_search *search, const emc_search_rules *rules,
  * The nodes to compute now, parents before children, each inner or the root; *n is 0 when the
  * search is over. Borrowed until the next call. The first round always holds the root. Call it only
  * when every node of the round before was taken. A round holds the rest of an unbranched way with
- * its beginning, and all nodes that are known to be needed; from the third on also others that may
+ * its beginning, and all nodes that are known to be needed; from the fourth on also others that may
  * be, twice as many each round, so that the number of rounds is about the logarithm of the trie's
  * width however little the numbers say.
  */
