@@ -498,7 +498,8 @@ static void test_temporary_files(void **state)
     /* One file of three, of a worker that is dead. */
     char gone[3000], dead[LEDGER_NAME], *text = emt_read(worker_file(run, a, "id"), NULL);
     snprintf(dead, sizeof dead, "%.140s.tmp", a->me.name);
-    dead[strlen(dead) - 5] ^= 1; /* another number */
+    char *digit = dead + strlen(dead) - 5; /* another number, a hexadecimal one too */
+    *digit = *digit == '0' ? '1' : '0';
     put_text(in_run(run, "workers", dead), text);
     free(text);
     snprintf(gone, sizeof gone, "\"%.*s\"", (int)strlen(dead) - 4, dead);
