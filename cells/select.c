@@ -5,6 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/random.h"
 #include "base/size.h"
 #include "base/str_map.h"
 #include "cells/record.h"
@@ -284,17 +285,8 @@ static emc_status apply_list(emc_selection *chosen, const emc_cells *cells, cons
     return status;
 }
 
-static uint64_t next_random(uint64_t *state)
-{
-    uint64_t x = *state += 0x9e3779b97f4a7c15u;
-
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-    return x ^ (x >> 31);
-}
-
 typedef struct {
-    uint64_t state;
+    emc_random random;
     int64_t n_left, n_wanted;
 } sample_work;
 
@@ -302,14 +294,9 @@ static bool is_drawn(void *context, int64_t row)
 {
     sample_work *w = context;
     const uint64_t left = (uint64_t)w->n_left--;
-    const uint64_t end = UINT64_MAX - UINT64_MAX % left;
-    uint64_t x;
 
     (void)row;
-    do
-        x = next_random(&w->state);
-    while (x >= end);
-    if (x % left >= (uint64_t)w->n_wanted)
+    if (emc_random_below(&w->random, left) >= (uint64_t)w->n_wanted)
         return false;
     w->n_wanted--;
     return true;
@@ -330,7 +317,7 @@ emc_status emc_select(emc_selection *out, const emc_cells *cells, const emc_sele
         EMC_TRY(apply_list(chosen, cells, options->cells_path));
     if (options->sample > 0 && options->sample < chosen->n_rows) {
         sample_work w = {
-            .state = options->seed, .n_left = chosen->n_rows, .n_wanted = options->sample};
+            .random = {options->seed}, .n_left = chosen->n_rows, .n_wanted = options->sample};
         EMC_TRY(keep_rows(chosen, is_drawn, &w));
         EMC_TRY(emc_text_addf(&chosen->note, ", %lld drawn with seed %llu",
                               (long long)chosen->n_rows, (unsigned long long)options->seed));
