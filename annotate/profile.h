@@ -43,10 +43,16 @@ typedef enum {
 } emc_bad_values;
 
 typedef struct {
-    const char *role; /* "system", "user" or "assistant" */
-    const char
-        *content; /* text with slots {genes}, {labels}, {n_genes}; "{{" and "}}" are braces */
+    const char *role;    /* "system", "user" or "assistant" */
+    const char *content; /* text with slots {genes}, {labels}, {n_genes}, {stage}; "{{" and "}}" are
+                            braces */
 } emc_profile_message;
+
+/* Another way to say the same: training takes several, so that a model does not hang on one. */
+typedef struct {
+    const emc_profile_message *messages;
+    int n_messages;
+} emc_profile_wording;
 
 typedef struct {
     const char *label;
@@ -80,6 +86,8 @@ typedef struct {
 
     const emc_profile_message *messages;
     int n_messages;
+    const emc_profile_wording *paraphrases; /* may be empty; slots as in messages */
+    int n_paraphrases;
     const char *label_separator; /* between labels in {labels} */
 
     int n_genes;                  /* at most so many are listed */

@@ -74,6 +74,33 @@ emc_status emc_prompter_render(emc_prompter *prompter, const int32_t *genes, int
 emc_status emc_prompter_render_names(emc_prompter *prompter, const char *const *genes, int n,
                                      emc_rendered *out);
 
+/*
+ * How the next prompts differ from the profile's plain ones: another of its wordings, a list of
+ * candidates in the place of all labels, what fills {stage}. Everything rendered before is as if it
+ * were asked anew: prefix, fixed tokens and the slow or fast way of genes. Choices stay those of
+ * all labels. NULL: the plain ones again.
+ *
+ * EMC_ERR_CONFIG: a wording that the profile does not have, candidates where the wording has no
+ * {labels}, a stage where it has no {stage}, or none where it has one. EMC_ERR_ARG: a label that is
+ * not there, or twice.
+ */
+typedef struct {
+    int wording;           /* 0: the profile's messages; k: the k-th of its paraphrases */
+    const int *candidates; /* [n_candidates] labels, in the order they are listed; borrowed for the
+                              call; NULL: all */
+    int n_candidates;
+    const char *stage; /* copied; NULL: none */
+} emc_prompt_variant;
+emc_status emc_prompter_set_variant(emc_prompter *prompter, const emc_prompt_variant *variant);
+
+/* The messages of a prompt before the chat form is put around them: what an endpoint is sent and
+ * what training data holds. How many; the role of one, static; its content for these genes,
+ * appended to *out. EMC_ERR_ARG: no such message, more genes than emc_prompter_n_genes. */
+int emc_prompter_n_messages(const emc_prompter *prompter);
+const char *emc_prompter_role(const emc_prompter *prompter, int message);
+emc_status emc_prompter_message(emc_prompter *prompter, int message, const char *const *genes,
+                                int n_genes, emc_text *out);
+
 /* The ids that the prompt of every cell with a full list begins with; borrowed. May be 0 long. */
 void emc_prompter_prefix(const emc_prompter *prompter, const int32_t **ids, int *n_ids);
 
