@@ -120,6 +120,7 @@ typedef struct {
     int shard_cells;           /* 0: about 20 s of work, measured after the model has opened */
     emc_ledger_options ledger; /* max_tries of a shard, and who shares the run */
     const char *version;       /* of emcell: pinned; NULL: "unknown" */
+    const char *command;       /* as it was started, for the record; may be NULL */
 
     const char *profile;      /* built-in name or path; NULL: "embryo" */
     const char *labels_path;  /* NULL: the profile's labels */

@@ -461,6 +461,11 @@ emc_status emc_session_pin(const emc_session *session, emc_plan *plan)
     EMC_TRY(emc_plan_pin(plan, "--max-num-batched-tokens", "%d", o->max_num_batched_tokens));
     EMC_TRY(emc_plan_pin(plan, "prefix_caching", "%s", o->no_prefix_caching ? "no" : "yes"));
     EMC_TRY(pin_answers(session, plan));
+    if (o->command)
+        EMC_TRY(emc_plan_note(plan, "command", "%s", o->command));
+    const emc_gene_match *match = emc_input_match(session->input);
+    EMC_TRY(emc_plan_note(plan, "gene_match", "%.1f %% of %d names are human symbols",
+                          100 * match->rate, match->n_genes));
     EMC_TRY(note_path(plan, "input_path", o->input_path));
     EMC_TRY(note_path(plan, "model_path", o->model.model_dir));
     EMC_TRY(note_path(plan, "adapter_path", o->model.adapter_dir));

@@ -377,7 +377,7 @@ int cli_annotate(int argc, char **argv)
     static arguments a;
     emc_annotate_summary *summary = NULL;
     cli_config *config = NULL;
-    char *model_dir = NULL, *choices_path = NULL;
+    char *model_dir = NULL, *choices_path = NULL, *command = NULL;
     cli_log log;
     emc_status status;
     int exit_code;
@@ -391,7 +391,9 @@ int cli_annotate(int argc, char **argv)
         cli_usage("annotate", "--log-format: \"%s\" is not text or json", a.log_format);
         goto done;
     }
-    status = cli_model_dir(&model_dir, a.model);
+    status = cli_command_line(&command, argc, argv);
+    if (status == EMC_OK)
+        status = cli_model_dir(&model_dir, a.model);
     if (status == EMC_OK && !a.dry_run)
         status = cli_choices_path(&choices_path, a.device);
     if (status == EMC_OK) {
@@ -403,6 +405,7 @@ int cli_annotate(int argc, char **argv)
         a.run.context = &log;
         a.run.cancel = cancel;
         a.run.version = EMCELL_VERSION;
+        a.run.command = command;
         a.run.temporary_dir = getenv("TMPDIR");
         ask_slurm(&a.run.ledger);
         if (a.dry_run) {
@@ -423,6 +426,7 @@ int cli_annotate(int argc, char **argv)
 done:
     emc_annotate_summary_close(summary);
     free(choices_path);
+    free(command);
     free(model_dir);
     cli_config_close(config);
     return exit_code;

@@ -43,6 +43,31 @@ bool cli_memory_share(const char *command, double *share)
     return true;
 }
 
+emc_status cli_command_line(char **out, int argc, char **argv)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "-_./,:=+@%";
+    emc_text text = {0};
+    emc_status status = emc_text_add_string(&text, "emcell");
+
+    *out = NULL;
+    for (int i = 0; i < argc && status == EMC_OK; i++) {
+        const char *word = argv[i];
+        const bool quoted = !*word || word[strspn(word, plain)] != '\0';
+        status = emc_text_add_string(&text, quoted ? " '" : " ");
+        for (; *word && status == EMC_OK; word++)
+            status = *word == '\'' ? emc_text_add_string(&text, "'\\''")
+                                   : emc_text_add(&text, word, 1);
+        if (status == EMC_OK && quoted)
+            status = emc_text_add_string(&text, "'");
+    }
+    if (status == EMC_OK)
+        *out = text.bytes;
+    else
+        emc_text_free(&text);
+    return status;
+}
+
 emc_status cli_model_dir(char **out, const char *model)
 {
     const emc_hub_dirs dirs = {

@@ -21,6 +21,10 @@ bool cli_choice(const char *command, const char *option, const char *text, const
 #define CLI_NO_SHARE (-1.0)
 bool cli_memory_share(const char *command, double *share);
 
+/* "emcell annotate -i 'my cells.h5ad'": argv as a shell would take it; argv[0] is the subcommand.
+ * Owned by the caller, free(). */
+emc_status cli_command_line(char **out, int argc, char **argv);
+
 /* Finds the folder of --model (a folder or a hub name). Owned by the caller, free(). */
 emc_status cli_model_dir(char **out, const char *model);
 
