@@ -81,6 +81,7 @@ static int digits_of(double step)
 static void tick_text(page *p, double x, double y, const char *attributes, double value,
                       double step)
 {
+    value = fabs(value) < step / 2 ? 0 : value; /* no "-0" */
     page_f(p, "<text x=\"%.1f\" y=\"%.1f\" class=\"soft\" %s>%.*f</text>\n", x, y, attributes,
            digits_of(step), value);
 }

@@ -297,11 +297,8 @@ void report_system(page *p, const cJSON *system, const cJSON *labels, bool is_op
     page_text(p, page_string(p, system, "description"));
     page_raw(p, "</span></summary>\n");
     usage(p, system);
-    page_raw(p, "<div class=\"pair\">\n<div>\n");
-    classes(p, system);
-    page_raw(p, "</div>\n<div>\n");
     outcomes(p, system);
-    page_raw(p, "</div>\n</div>\n");
+    classes(p, system);
     confusion(p, system, labels);
     confidence(p, system);
     groups(p, system, "embryos", "Embryo by embryo");

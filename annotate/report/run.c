@@ -99,7 +99,7 @@ static emc_status labels(page *p, const run *r)
         bars[i].right = numbers[i];
     }
     page_section(p, "labels", "Labels");
-    page_raw(p, "<div class=\"pair\">\n<figure><figcaption>Cells with each label</figcaption>\n");
+    page_raw(p, "<div class=\"side\">\n<figure><figcaption>Cells with each label</figcaption>\n");
     chart_bars(p, "Cells with each label", bars, n);
     page_raw(p, "</figure>\n<div>\n");
     page_table_begin(p,
@@ -290,17 +290,19 @@ static emc_status speed(page *p, const run *r)
                                     (double)head.n_cells};
         free(path);
     }
-    enum { POINTS = 60 };
+    enum { POINTS = 60, SHARDS_A_BIN = 4 };
     if (status == EMC_OK)
         status = emc_alloc(&points, POINTS, sizeof *points, "points of a drawing");
-    if (status != EMC_OK || n < 2)
+    if (status != EMC_OK || n < 3)
         goto done;
     qsort(times, (size_t)n, sizeof *times, by_time);
     const double begin = times[0].time_s, range = times[n - 1].time_s - begin;
     if (!(range > 0))
         goto done;
     /* Bins of equal time; what finishes in one is its rate. */
-    const int n_bins = n - 1 < POINTS ? (int)(n - 1) : POINTS;
+    const int n_bins = n / SHARDS_A_BIN < 2        ? 2
+                       : n / SHARDS_A_BIN < POINTS ? (int)(n / SHARDS_A_BIN)
+                                                   : POINTS;
     const double width = range / n_bins;
     for (int i = 0; i < n_bins; i++)
         points[i] = (chart_point){(i + 0.5) * width, 0, 0};
