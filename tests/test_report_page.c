@@ -180,10 +180,12 @@ static void break_members(cJSON *document, cJSON *object, const char *output, bo
 {
     for (int i = 0; i < cJSON_GetArraySize(object); i++) {
         cJSON *member = cJSON_GetArrayItem(object, i);
+        const int type = member->type;
         char key[64];
         snprintf(key, sizeof key, "%s", member->string);
-        cJSON *kept = cJSON_DetachItemViaPointer(object, member);
+        member->string[0] = '!';
         const emc_status status = emc_report_evaluation(evaluation_dir(document), output);
+        member->string[0] = key[0];
         if (is_needed && strcmp(key, "official") != 0) {
             char wanted[80];
             snprintf(wanted, sizeof wanted, "\"%s\" is missing", key);
@@ -192,11 +194,10 @@ static void break_members(cJSON *document, cJSON *object, const char *output, bo
         } else if (status != EMC_OK) {
             assert_int_equal(status, EMC_ERR_FORMAT);
         }
-        cJSON_AddItemToObject(object, key, cJSON_CreateTrue());
+        member->type = cJSON_True;
         const emc_status other = emc_report_evaluation(evaluation_dir(document), output);
+        member->type = type;
         assert_true(other == EMC_OK || other == EMC_ERR_FORMAT);
-        cJSON_DeleteItemFromObject(object, key);
-        cJSON_InsertItemInArray(object, i, kept);
     }
 }
 
@@ -215,11 +216,12 @@ static void test_broken_evaluations(void **state)
                   false);
     static const char *const needed[] = {"benchmark", "systems", "labels", "paired", "settings"};
     for (size_t i = 0; i < EMC_COUNT(needed); i++) {
-        cJSON *kept = cJSON_DetachItemFromObject(document, needed[i]);
+        cJSON *member = cJSON_GetObjectItem(document, needed[i]);
         char wanted[64];
         snprintf(wanted, sizeof wanted, "\"%s\" is missing", needed[i]);
+        member->string[0] = '!';
         EMT_FAILS(EMC_ERR_FORMAT, wanted, emc_report_evaluation(evaluation_dir(document), output));
-        cJSON_AddItemToObject(document, needed[i], kept);
+        member->string[0] = needed[i][0];
     }
     cJSON_ReplaceItemInObject(document, "version", cJSON_CreateNumber(2));
     EMT_FAILS(EMC_ERR_FORMAT, "not an evaluation of this version",
@@ -269,8 +271,7 @@ static void test_run(void **state)
     assert_non_null(strstr(page, "not finished"));
     assert_non_null(strstr(page, "1 shard files are damaged"));
     free(page);
-    EMT_FAILS(EMC_ERR_NOT_FOUND, "no run folder",
-              emc_report_run(emt_temp("none"), output, &report));
+    EMT_FAILS(EMC_ERR_NOT_FOUND, "run.json", emc_report_run(emt_temp("none"), output, &report));
 }
 
 int main(void)

@@ -255,8 +255,9 @@ static const cJSON *member(page *p, const cJSON *object, const char *key, const 
 
     if (found && ((may_be_null && cJSON_IsNull(found)) || is(found)))
         return found;
-    keep(p, emc_fail(EMC_ERR_FORMAT, "%s: \"%s\" %s; wanted %s", p->source, key,
-                     found ? "is of another type" : "is missing", wanted));
+    if (p->status == EMC_OK)
+        p->status = emc_fail(EMC_ERR_FORMAT, "%s: \"%s\" %s; wanted %s", p->source, key,
+                             found ? "is of another type" : "is missing", wanted);
     return &none;
 }
 
