@@ -20,7 +20,8 @@ typedef struct {
     int n_genes;
     const int *candidates; /* NULL: all */
     int n_candidates;
-    int wording; /* as emc_prompt_variant */
+    int wording;  /* as emc_prompt_variant */
+    int n_listed; /* genes that a prompt lists at most; 0: as many as the pass says */
 } emc_question;
 
 /* The questions of one pass and where answers go. */
@@ -30,6 +31,7 @@ typedef struct {
     int n_questions;
     const int *train; /* [n_train] items that a system may learn from; never one of the questions */
     int n_train;
+    int n_listed; /* genes that a prompt lists at most; 0: as many as the profile lists */
     int held_out; /* a label that must not be learnt or offered; -1: none */
     uint64_t seed;
     /* Once a question, in any order, on the thread of the call. A failure stops the pass. */
