@@ -1,5 +1,8 @@
 # Writes the files of FILES (name=path, separated by commas) as C arrays to OUT, so that the program
-# needs none of them at run time.
+# needs none of them at run time. TABLE names their list; emc_builtins where it is not given.
+if(NOT TABLE)
+  set(TABLE emc_builtins)
+endif()
 string(REPLACE "," ";" entries "${FILES}")
 set(arrays "")
 set(table "")
@@ -12,8 +15,9 @@ foreach(entry IN LISTS entries)
   math(EXPR n_bytes "${n_digits} / 2")
   string(REGEX REPLACE "(................................)" "\\1\n" hex "${hex}")
   string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${hex}")
-  string(APPEND arrays "static const unsigned char text_${name}[] = {\n${bytes}0x00};\n")
-  string(APPEND table "    {\"${name}\", (const char *)text_${name}, ${n_bytes}},\n")
+  string(MAKE_C_IDENTIFIER "${name}" identifier)
+  string(APPEND arrays "static const unsigned char text_${identifier}[] = {\n${bytes}0x00};\n")
+  string(APPEND table "    {\"${name}\", (const char *)text_${identifier}, ${n_bytes}},\n")
 endforeach()
 file(WRITE ${OUT} "#include \"annotate/builtin.h\"\n\n${arrays}\n"
-  "const emc_builtin emc_builtins[] = {\n${table}    {NULL, NULL, 0},\n};\n")
+  "extern const emc_builtin ${TABLE}[];\nconst emc_builtin ${TABLE}[] = {\n${table}    {NULL, NULL, 0},\n};\n")

@@ -32,9 +32,10 @@ typedef struct {
     const char *embryo, *dataset,
         *stage; /* NULL where the recipe has none or the value is missing */
     emc_part_of_split part;
-    int64_t twin; /* the first kept cell that is the same (id and dataset, or expression); its own
-                     index otherwise. Twins are in one part, and all but the first are left out of
-                     the examples */
+    int64_t twin; /* the first kept cell that is the same (id and dataset, where it has one, or
+                     expression: the names and float32 values of the 1,000 best genes, and how many
+                     could be listed); its own index otherwise. Twins are in one part, and all but
+                     the first are left out of the examples */
 } emc_dataset_cell;
 
 typedef struct {
@@ -48,11 +49,12 @@ typedef struct {
 } emc_dataset_options;
 
 /*
- * Reads every file once and splits. EMC_ERR_CONFIG, one line each, that names the file: a column
- * that is not there, a source label that no map lists, a label that is not in the set, a label of
- * the set without a cell where the recipe lists labels of its own, no embryo where the split is by
- * embryo, one embryo only (a split by embryo needs two), an id twice in one file, a split that
- * leaves a part with a share empty. Errors of the files as they are.
+ * Reads every file once and splits. The recipe must outlive the dataset. EMC_ERR_CONFIG, one line
+ * each, that names the file: a column that is not there, a source label that no map lists, a label
+ * that is not in the set, a label of the set without a cell where the recipe lists labels of its
+ * own, no embryo where the split is by embryo, one embryo only (a split by embryo needs two), an id
+ * twice in one file, a split that leaves a part with a share empty. Errors of the files as they
+ * are.
  */
 emc_status emc_dataset_open(emc_dataset **out, const emc_recipe *recipe,
                             const emc_dataset_options *options);

@@ -22,16 +22,18 @@ typedef struct emc_recipe emc_recipe;
 #define EMC_LABEL_DROPPED (-1) /* cells of this source label are left out, and counted */
 #define EMC_LABEL_UNKNOWN (-2) /* kept as cells whose answer is "unknown" */
 
-/* Where a value of every cell comes from: a column of obs, a column of a table joined by cell id,
- * or one word for all. At most one of column and value is given. */
+/* Where a value of every cell comes from: a column of the input's table where that has it, else of
+ * obs, or one word for all. At most one of column and value is given. An empty value is missing, as
+ * are NA and NaN in a table. */
 typedef struct {
     const char *column; /* NULL: not from a column */
     const char *value;  /* NULL: not one word */
 } emc_recipe_value;
 
-/* From the labels of a source to those of the label set. */
+/* From the labels of a source to those of the label set. The first entry that fits decides. */
 typedef struct {
     const char *source; /* as the file writes it; compared byte for byte */
+    const char *stage;  /* it holds for cells of this stage alone; NULL: for all */
     const char *label;  /* of the label set; NULL: dropped; "unknown" */
     const char *note;   /* why, or "" */
 } emc_label_map_entry;
@@ -115,6 +117,8 @@ const char *emc_label_map_builtin_text(const char *name, size_t *n_bytes);
 emc_status emc_recipe_open(emc_recipe **out, const char *name_or_path, const char *input_dir);
 void emc_recipe_close(emc_recipe *recipe); /* NULL is fine */
 const emc_recipe_info *emc_recipe_get(const emc_recipe *recipe);
+/* The profile; with the recipe's labels, where it has any, in the place of its own. */
+const emc_profile *emc_recipe_profile(const emc_recipe *recipe);
 const char *emc_recipe_text(const emc_recipe *recipe, size_t *n_bytes);
 
 #ifdef __cplusplus
