@@ -22,6 +22,8 @@ typedef struct {
     const char *folder;
     bool resume, force;   /* what stands there of an earlier evaluation is used, or removed */
     int limit;            /* the first so many items of the split; 0: all */
+    int n_listed;         /* genes that a prompt lists at most: the profile's */
+    int n_wordings;       /* of the profile, its own included; for EMC_SWEEP_WORDING */
     unsigned sweeps;      /* 1 << emc_sweep */
     const char *held_out; /* a label for the open-set pass; NULL: none */
     uint64_t seed;
