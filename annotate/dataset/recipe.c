@@ -109,9 +109,6 @@ static emc_status open_profile(emc_recipe *recipe, const cJSON *tree, const char
         EMC_TRY(own_labels(recipe, tree, name));
         info->labels = emc_profile_get(recipe->profile)->labels;
         info->n_labels = emc_profile_get(recipe->profile)->n_labels;
-        if (info->n_labels < 2)
-            return emc_fail(EMC_ERR_CONFIG, "%s: \"labels\" has %d of them, wanted two or more",
-                            name, info->n_labels);
     }
     if (emc_profile_get(recipe->profile)->n_labels == 0)
         return emc_fail(EMC_ERR_CONFIG, "%s: neither the recipe nor profile \"%s\" has labels",
