@@ -10,10 +10,11 @@
 #include "base/text.h"
 #include "cells/genes.h"
 
-#define MAX_GENES    100000 /* more than any transcriptome */
-#define MAX_TOKENS   32768  /* what Qwen3 models were trained to write */
-#define MAX_LABELS   10000
-#define MAX_MESSAGES 64
+#define MAX_GENES       100000 /* more than any transcriptome */
+#define MAX_TOKENS      32768  /* what Qwen3 models were trained to write */
+#define MAX_LABELS      10000
+#define MAX_MESSAGES    64
+#define MAX_PARAPHRASES 1000
 
 void emc_profile_store_free(emc_profile_store *store)
 {
@@ -177,22 +178,30 @@ static emc_status check_template(const emc_profile_message *message, int *n_gene
     }
 }
 
-static emc_status read_messages(reading *r, const cJSON *tree)
+/* One way to ask: `what` names it in messages. */
+static emc_status read_wording(reading *r, const cJSON *array, const char *what,
+                               emc_profile_wording *out)
 {
     static const char *const keys[] = {"role", "content", NULL};
     static const char *const roles[] = {"system", "user", "assistant", NULL};
+    const int n = cJSON_GetArraySize(array);
     emc_profile_message *messages;
-    const cJSON *array, *item;
-    int n, i = 0, role = 0, n_genes_slots = 0;
+    const cJSON *item;
+    int i = 0, role = 0, n_genes_slots = 0;
     char where[512];
 
-    EMC_TRY(get_array(&array, &n, tree, "messages", MAX_MESSAGES, true, r->name));
     if (n == 0)
-        return emc_fail(EMC_ERR_FORMAT, "%s: \"messages\" is empty", r->name);
+        return emc_fail(EMC_ERR_FORMAT, "%s: \"%s\" is empty", r->name, what);
+    if (n > MAX_MESSAGES)
+        return emc_fail(EMC_ERR_FORMAT, "%s: \"%s\" has %d items, at most %d are read", r->name,
+                        what, n, MAX_MESSAGES);
     EMC_TRY(take(r->store, &messages, (size_t)n, sizeof(*messages)));
     cJSON_ArrayForEach(item, array)
     {
-        snprintf(where, sizeof(where), "%s: message %d", r->name, i + 1);
+        if (strcmp(what, "messages") == 0)
+            snprintf(where, sizeof(where), "%s: message %d", r->name, i + 1);
+        else
+            snprintf(where, sizeof(where), "%s: %s, message %d", r->name, what, i + 1);
         if (!cJSON_IsObject(item))
             return emc_fail(EMC_ERR_FORMAT, "%s: must be an object", where);
         EMC_TRY(emc_json_check_keys(item, keys, where));
@@ -204,15 +213,43 @@ static emc_status read_messages(reading *r, const cJSON *tree)
         EMC_TRY(check_template(&messages[i++], &n_genes_slots, where));
     }
     if (strcmp(messages[n - 1].role, "user") != 0)
-        return emc_fail(EMC_ERR_CONFIG, "%s: the last message must be the user's", r->name);
+        return emc_fail(EMC_ERR_CONFIG, "%s: the last %s must be the user's", r->name,
+                        strcmp(what, "messages") == 0 ? "message" : what);
     if (n_genes_slots != 1)
-        return emc_fail(EMC_ERR_CONFIG,
-                        "%s: \"messages\" hold the slot {genes} %d times, wanted once", r->name,
-                        n_genes_slots);
-    r->info->messages = messages;
-    r->info->n_messages = n;
+        return emc_fail(EMC_ERR_CONFIG, "%s: \"%s\" hold the slot {genes} %d times, wanted once",
+                        r->name, what, n_genes_slots);
+    *out = (emc_profile_wording){messages, n};
+    return EMC_OK;
+}
+
+static emc_status read_messages(reading *r, const cJSON *tree)
+{
+    emc_profile_wording plain, *others;
+    const cJSON *array, *item;
+    int n, i = 0;
+    char what[64];
+
+    EMC_TRY(get_array(&array, &n, tree, "messages", MAX_MESSAGES, true, r->name));
+    EMC_TRY(read_wording(r, array, "messages", &plain));
+    r->info->messages = plain.messages;
+    r->info->n_messages = plain.n_messages;
     r->info->label_separator = ", ";
-    return emc_json_get_string(&r->info->label_separator, tree, "label_separator", false, r->name);
+    EMC_TRY(
+        emc_json_get_string(&r->info->label_separator, tree, "label_separator", false, r->name));
+    EMC_TRY(get_array(&array, &n, tree, "paraphrases", MAX_PARAPHRASES, false, r->name));
+    if (n == 0)
+        return EMC_OK;
+    EMC_TRY(take(r->store, &others, (size_t)n, sizeof(*others)));
+    cJSON_ArrayForEach(item, array)
+    {
+        snprintf(what, sizeof(what), "paraphrase %d", i + 1);
+        if (!cJSON_IsArray(item))
+            return emc_fail(EMC_ERR_FORMAT, "%s: %s must be a list of messages", r->name, what);
+        EMC_TRY(read_wording(r, item, what, &others[i++]));
+    }
+    r->info->paraphrases = others;
+    r->info->n_paraphrases = n;
+    return EMC_OK;
 }
 
 static emc_status read_drops(reading *r, const cJSON *genes, const char *where)
@@ -481,9 +518,10 @@ emc_status emc_profile_read(emc_profile_info *info, emc_profile_store *store,
                             const char **labels_of, const cJSON *tree, const char *name,
                             const char *folder)
 {
-    static const char *const keys[] = {
-        "name",   "description", "provenance", "messages",  "label_separator", "genes",    "chat",
-        "labels", "labels_of",   "groups",     "ambiguous", "answer",          "decoding", NULL};
+    static const char *const keys[] = {"name",        "description",     "provenance", "messages",
+                                       "paraphrases", "label_separator", "genes",      "chat",
+                                       "labels",      "labels_of",       "groups",     "ambiguous",
+                                       "answer",      "decoding",        NULL};
     reading r = {info, store, name, folder};
 
     *labels_of = NULL;

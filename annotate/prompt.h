@@ -35,13 +35,15 @@ typedef struct {
     const emc_labels *labels;       /* NULL: no {labels} slot may be there, no choices are made */
     const emc_tokenizer *tokenizer; /* NULL: text only */
     int n_genes;                    /* 0: the profile's */
+    const char *stage;              /* fills {stage} until a variant does; NULL: there is none */
 } emc_prompter_options;
 
 /*
  * Borrows what the options point to. With a tokenizer it also makes the common prefix and, with
  * labels, the choices.
  *
- * EMC_ERR_CONFIG: the profile lists labels and there are none; two labels have the same tokens
+ * EMC_ERR_CONFIG: the profile lists labels and there are none, or asks for a stage and there is
+ * none; two labels have the same tokens
  * (both are named); the ending is not one token of this tokenizer; a label's tokens change when
  * they follow the prompt.
  */

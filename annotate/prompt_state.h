@@ -13,7 +13,11 @@ struct emc_prompter {
     const emc_labels *labels;
     const emc_tokenizer *tokenizer;
     int n_max; /* genes */
+
+    /* The variant: which messages, what fills their slots. */
+    emc_profile_wording wording;
     emc_text label_list;
+    char *stage; /* NULL: none */
 
     /* The rendering of a full list around its genes. `lead` is what stands between the stable head
      * and the first gene: a blank, mostly, which the tokenizer joins to that gene. */

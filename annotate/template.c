@@ -9,6 +9,7 @@ static const struct {
     {"genes", EMC_PIECE_GENES},
     {"labels", EMC_PIECE_LABELS},
     {"n_genes", EMC_PIECE_N_GENES},
+    {"stage", EMC_PIECE_STAGE},
 };
 
 static emc_status read_slot(const char **cursor, emc_piece *piece)
@@ -26,7 +27,7 @@ static emc_status read_slot(const char **cursor, emc_piece *piece)
         }
     }
     return emc_fail(EMC_ERR_CONFIG,
-                    "unknown slot {%.*s}, wanted {genes}, {labels} or {n_genes} "
+                    "unknown slot {%.*s}, wanted {genes}, {labels}, {n_genes} or {stage} "
                     "(write \"{{\" for a brace)",
                     (int)(n < 40 ? n : 40), name);
 }

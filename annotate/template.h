@@ -13,7 +13,8 @@ typedef enum {
     EMC_PIECE_TEXT,
     EMC_PIECE_GENES,
     EMC_PIECE_LABELS,
-    EMC_PIECE_N_GENES
+    EMC_PIECE_N_GENES,
+    EMC_PIECE_STAGE
 } emc_piece_kind;
 
 typedef struct {

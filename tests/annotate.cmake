@@ -1,5 +1,5 @@
 # Tests of annotate/
-foreach(subject answer labels profile prompt shard)
+foreach(subject answer labels profile prompt shard variants)
   emt_add_test(NAME test_annotate_${subject} SOURCES test_annotate_${subject}.c
     LINKS emc_annotate)
 endforeach()

@@ -128,7 +128,7 @@ static emc_status try_open(fixture *f, const char *name, const char *labels_path
     else
         EMT_OK(emc_labels_from_profile(&f->labels, f->profile));
     EMT_OK(emc_tokenizer_open(&f->tokenizer, emt_golden("annotate/model")));
-    const emc_prompter_options options = {f->profile, f->labels, f->tokenizer, n_genes};
+    const emc_prompter_options options = {f->profile, f->labels, f->tokenizer, n_genes, NULL};
     return emc_prompter_open(&f->prompter, &options);
 }
 
@@ -222,7 +222,7 @@ static void other_forms_are_tokenised_whole(void **state)
         EMT_OK(emc_text_add_string(&text, at + strlen(forms[i].from)));
         EMT_OK(emc_profile_parse(&f.profile, text.bytes, text.n, "form"));
         EMT_OK(emc_tokenizer_open(&f.tokenizer, emt_golden("annotate/model")));
-        const emc_prompter_options options = {f.profile, NULL, f.tokenizer, 0};
+        const emc_prompter_options options = {f.profile, NULL, f.tokenizer, 0, NULL};
         EMT_OK(emc_prompter_open(&f.prompter, &options));
         EMT_OK(emc_prompter_set_genes(f.prompter, good, EMC_COUNT(good)));
         if (emc_prompter_is_fast(f.prompter) != forms[i].is_fast)
@@ -365,12 +365,12 @@ static void what_does_not_fit_together_is_refused(void **state)
     EMT_OK(emc_profile_parse(&profile, text, n, "x"));
     EMT_OK(emc_labels_from_profile(&labels, profile));
     EMT_OK(emc_tokenizer_open(&tokenizer, emt_golden("annotate/model")));
-    emc_prompter_options options = {profile, labels, tokenizer, 0};
+    emc_prompter_options options = {profile, labels, tokenizer, 0, NULL};
     EMT_FAILS(EMC_ERR_CONFIG, "the ending \"im_end_end\" of profile \"plain\"",
               emc_prompter_open(&prompter, &options));
     emc_profile_close(profile);
     EMT_OK(emc_profile_open(&profile, "choices"));
-    options = (emc_prompter_options){profile, NULL, NULL, 0};
+    options = (emc_prompter_options){profile, NULL, NULL, 0, NULL};
     EMT_FAILS(EMC_ERR_CONFIG, "lists the labels and there are none",
               emc_prompter_open(&prompter, &options));
     emc_tokenizer_close(tokenizer);
@@ -450,7 +450,7 @@ static void the_qwen3_vocabulary_copies_too(void **state)
     emt_need_shared("data/qwen3-tokenizer");
     EMT_OK(emc_profile_open(&profile, "embryo"));
     EMT_OK(emc_tokenizer_open(&tokenizer, emt_shared("data/qwen3-tokenizer")));
-    const emc_prompter_options options = {profile, NULL, tokenizer, 0};
+    const emc_prompter_options options = {profile, NULL, tokenizer, 0, NULL};
     EMT_OK(emc_prompter_open(&prompter, &options));
     EMT_OK(emc_prompter_set_genes(prompter, genes, EMC_COUNT(genes)));
     assert_true(emc_prompter_is_fast(prompter));
