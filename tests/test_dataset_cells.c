@@ -305,6 +305,35 @@ static void test_twin_ids(void **state)
     close_opened(&o);
 }
 
+/* The same genes in the same order, but not the same values, or fewer of them: another cell. Cells
+ * with too few genes, or none, are left out and counted. */
+static void test_other_values(void **state)
+{
+    static const char cells[] = "cell,ACTB,GAPDH,B2M,CD3D,CD14,CD19,FTL,LYZ,FTH1,ENO1,PKM,PGK1\n"
+                                "a0,12,11,10,9,8,7,6,5,4,3,2,1\n"
+                                "a1,24,22,20,18,16,14,12,10,8,6,4,2\n"
+                                "a2,12,11,10,9,8,7,6,5,4,3,2,0\n"
+                                "a3,12,11,10,9,8,7,6,5,4,0,0,0\n"
+                                "a4,0,0,0,0,0,0,0,0,0,0,0,0\n"
+                                "a5,12,11,10,9,8,7,6,5,4,3,2,1\n"
+                                "a6,12,11,10,9,8,7,6,5,4,3,2,1.5\n";
+    opened o;
+    (void)state;
+
+    make_both(16);
+    emt_write("a.csv", cells, strlen(cells));
+    EMT_OK(open_text(&o, one, NULL));
+    const emc_dataset_input *input = emc_dataset_get_input(o.dataset, 0);
+    assert_int_equal(input->n_cells, 7);
+    assert_int_equal(input->n_poor, 2);
+    assert_int_equal(input->n_kept, 5);
+    assert_int_equal(input->n_twins, 1);
+    assert_string_equal(emc_dataset_get(o.dataset, 3)->cell_id, "a5");
+    assert_int_equal(emc_dataset_get(o.dataset, 3)->twin, 0);
+    EMT_OK(emc_dataset_each(o.dataset, count_each, &o));
+    close_opened(&o);
+}
+
 /* --- What is refused ------------------------------------------------------------------------ */
 
 static void replace(char *out, size_t n, const char *text, const char *old, const char *new_text)
@@ -542,10 +571,10 @@ int main(void)
         cmocka_unit_test(test_real),         cmocka_unit_test(test_real_table),
         cmocka_unit_test(test_as_annotated), cmocka_unit_test(test_made),
         cmocka_unit_test(test_twins),        cmocka_unit_test(test_twin_ids),
-        cmocka_unit_test(test_refused),      cmocka_unit_test(test_empty_part),
-        cmocka_unit_test(test_missing),      cmocka_unit_test(test_counts),
-        cmocka_unit_test(test_each),         cmocka_unit_test(test_few_genes),
-        cmocka_unit_test(test_progress),
+        cmocka_unit_test(test_other_values), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_empty_part),   cmocka_unit_test(test_missing),
+        cmocka_unit_test(test_counts),       cmocka_unit_test(test_each),
+        cmocka_unit_test(test_few_genes),    cmocka_unit_test(test_progress),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
