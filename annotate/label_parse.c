@@ -133,31 +133,108 @@ static emc_status extract(const emc_labels *labels, const char *text, size_t n,
     return status;
 }
 
-emc_status emc_labels_parse_answer(const emc_labels *labels, const char *text, size_t n,
-                                   emc_label_match *out)
+/* The string of a member, as `"answer": "TE"`, or what is boxed; the last one counts. Escapes are
+ * not resolved: labels that need one are found by a later rung. */
+static bool in_member(const char **text, size_t *n)
+{
+    static const char *const keys[] = {"\"answer\"",    "\"label\"",      "\"cell_type\"",
+                                       "\"cell type\"", "\"prediction\"", "\\boxed"};
+    const char *end = *text + *n, *best = NULL;
+    char closing = '"';
+
+    for (size_t i = 0; i < EMC_COUNT(keys); i++) {
+        const size_t length = strlen(keys[i]);
+        const bool boxed = keys[i][0] == '\\';
+        for (const char *at = *text; at + length < end; at++) {
+            const char *next = at + length;
+            if (strncasecmp(at, keys[i], length) != 0)
+                continue;
+            while (!boxed && next < end && (isspace((unsigned char)*next) || *next == ':'))
+                next++;
+            if (next < end && *next == (boxed ? '{' : '"') && next + 1 > best) {
+                best = next + 1;
+                closing = boxed ? '}' : '"';
+            }
+        }
+    }
+    const char *stop = best ? memchr(best, closing, (size_t)(end - best)) : NULL;
+    if (!stop)
+        return false;
+    *text = best;
+    *n = (size_t)(stop - best);
+    return true;
+}
+
+const char *emc_rung_name(emc_rung rung)
+{
+    static const char *const names[] = {"", "whole", "json", "cue", "first_line", "inside"};
+
+    return (unsigned)rung < EMC_COUNT(names) ? names[rung] : "";
+}
+
+/* Whether this part means a label; then it is what is found. */
+static emc_status try_part(const emc_labels *labels, emc_rung rung, const char *part, size_t n,
+                           emc_found_label *out, bool *decided)
+{
+    EMC_TRY(emc_labels_match(labels, part, n, &out->match));
+    *decided = is_decided(&out->match);
+    if (*decided) {
+        out->rung = rung;
+        out->part = part;
+        out->n_part = n;
+    }
+    return EMC_OK;
+}
+
+emc_status emc_labels_find_answer(const emc_labels *labels, const char *text, size_t n,
+                                  emc_found_label *out)
 {
     const char *part;
     size_t n_part;
+    bool decided;
 
-    *out = (emc_label_match){.kind = EMC_MATCH_NONE, .label = -1, .ambiguous = -1};
+    *out = (emc_found_label){.match = {.kind = EMC_MATCH_NONE, .label = -1, .ambiguous = -1}};
     emc_strip_think(&text, &n);
     if (n == 0 || emc_utf8_valid(text, n) != n)
         return EMC_OK;
-    EMC_TRY(emc_labels_match(labels, text, n, out));
-    if (is_decided(out))
+    EMC_TRY(try_part(labels, EMC_RUNG_WHOLE, text, n, out, &decided));
+    if (decided)
         return EMC_OK;
     part = text;
     n_part = n;
+    if (in_member(&part, &n_part)) {
+        EMC_TRY(try_part(labels, EMC_RUNG_MEMBER, part, n_part, out, &decided));
+        if (decided)
+            return EMC_OK;
+    }
+    part = text;
+    n_part = n;
     if (after_cue(&part, &n_part)) {
-        EMC_TRY(emc_labels_match(labels, part, n_part, out));
-        if (is_decided(out))
+        EMC_TRY(try_part(labels, EMC_RUNG_CUE, part, n_part, out, &decided));
+        if (decided)
             return EMC_OK;
     }
     part = memchr(text, '\n', n);
     if (part) {
-        EMC_TRY(emc_labels_match(labels, text, (size_t)(part - text), out));
-        if (is_decided(out))
+        EMC_TRY(try_part(labels, EMC_RUNG_FIRST_LINE, text, (size_t)(part - text), out, &decided));
+        if (decided)
             return EMC_OK;
     }
-    return extract(labels, text, n, out);
+    EMC_TRY(extract(labels, text, n, &out->match));
+    if (is_decided(&out->match)) {
+        out->rung = EMC_RUNG_INSIDE;
+        out->part = text;
+        out->n_part = n;
+    }
+    return EMC_OK;
+}
+
+emc_status emc_labels_parse_answer(const emc_labels *labels, const char *text, size_t n,
+                                   emc_label_match *out)
+{
+    emc_found_label found;
+
+    EMC_TRY(emc_labels_find_answer(labels, text, n, &found));
+    *out = found.match;
+    return EMC_OK;
 }

@@ -58,13 +58,35 @@ typedef struct {
 emc_status emc_labels_match(const emc_labels *labels, const char *text, size_t n,
                             emc_label_match *out);
 
+/* Where in an answer its label was found. */
+typedef enum {
+    EMC_RUNG_NONE,       /* "": nowhere */
+    EMC_RUNG_WHOLE,      /* "whole": the text is the label */
+    EMC_RUNG_MEMBER,     /* "json": a member "answer", "label", "cell_type" or "prediction", or
+                            what stands in \boxed{} */
+    EMC_RUNG_CUE,        /* "cue": behind the last "Answer:", "Cell type:", ... */
+    EMC_RUNG_FIRST_LINE, /* "first_line" */
+    EMC_RUNG_INSIDE      /* "inside": the only label that the text names */
+} emc_rung;
+const char *emc_rung_name(emc_rung rung);
+
+typedef struct {
+    emc_label_match match;
+    emc_rung rung;
+    const char *part; /* of the text: what was taken for the answer; NULL for none */
+    size_t n_part;
+} emc_found_label;
+
 /*
- * A model's whole answer: the think block is stripped, then the whole text, the text after the last
- * cue ("Answer:", "Cell type:", ...), the first line, and last the only label named inside it are
- * tried, in that order; the first that means a label (or is ambiguous) decides. Inside a sentence
+ * A model's whole answer: the think block is stripped, then the rungs above are tried in that
+ * order; the first that means a label (or is ambiguous) decides. Inside a sentence
  * a name of up to three letters counts in capitals only, and an ambiguous word beside a label that
  * it may mean is no contradiction. Text that is not UTF-8 means nothing.
  */
+emc_status emc_labels_find_answer(const emc_labels *labels, const char *text, size_t n,
+                                  emc_found_label *out);
+
+/* The same, without where. */
 emc_status emc_labels_parse_answer(const emc_labels *labels, const char *text, size_t n,
                                    emc_label_match *out);
 
