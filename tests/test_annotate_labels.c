@@ -300,7 +300,9 @@ static const struct {
     {"it is te, you see", NULL, EMC_MATCH_NONE}, /* small letters: any word */
     {"I am not sure", NULL, EMC_MATCH_NONE},
     {"8-cell stage embryo", "8 cell", EMC_MATCH_EXTRACTED},
-    {"{\"cell_type\": \"Primitive streak\"}", "Primitive streak", EMC_MATCH_EXTRACTED},
+    {"{\"cell_type\": \"Primitive streak\"}", "Primitive streak", EMC_MATCH_EXACT},
+    {"I think so.\n```json\n{\"label\" : \"STB\", \"why\": \"CGB3, not CTB\"}\n```", "STB", EMC_MATCH_EXACT},
+    {"It expresses CDX2, so \\boxed{TE}.", "TE", EMC_MATCH_EXACT},
     {"the extravillous trophoblast lineage", "EVT", EMC_MATCH_EXTRACTED},
     {"trophoblast, most likely CTB", "CTB", EMC_MATCH_EXTRACTED},
     {"either TE or CTB", NULL, EMC_MATCH_AMBIGUOUS},
