@@ -4,9 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "annotate/dataset/dataset.h"
 #include "annotate/input.h"
+#include "base/text.h"
 #include "emt.h"
 
 /* --- Real files ----------------------------------------------------------------------------- */
@@ -109,6 +111,83 @@ static void test_real_table(void **state)
     }
     assert_true(n_morulae > 0 && n_morulae < emc_dataset_count(o.dataset));
     close_opened(&o);
+}
+
+/* Copies a table of labels beside the recipe's input and makes a matrix of random counts for its
+ * cells, as a user would bring one. */
+static void make_matrix(const char *recipe)
+{
+    char name[128], *text, *line;
+    emc_text matrix = {0};
+    uint64_t random = 1;
+    size_t n;
+
+    snprintf(name, sizeof(name), "data/embryo_labels/%s_labels.tsv", recipe);
+    text = emt_read(emt_shared(name), &n);
+    emt_write(name + strlen("data/"), text, n);
+    EMT_OK(emc_text_add_string(&matrix, "cell,ACTB,GAPDH,B2M,CD3D,CD14,CD19,FTL,LYZ,FTH1,ENO1"));
+    for (line = strchr(text, '\n'); line && line[1]; line = strchr(line + 1, '\n')) {
+        EMT_OK(emc_text_addf(&matrix, "\n%.*s", (int)strcspn(line + 1, "\t"), line + 1));
+        for (int g = 0; g < 10; g++)
+            EMT_OK(emc_text_addf(&matrix, ",%d", 1 + (int)(emt_random(&random) % 1000)));
+    }
+    EMT_OK(emc_text_add(&matrix, "\n", 1));
+    snprintf(name, sizeof(name), "%s.csv", recipe);
+    emt_write(name, matrix.bytes, matrix.n);
+    emc_text_free(&matrix);
+    free(text);
+}
+
+/* A built-in recipe for a matrix in another format. */
+static const char *for_csv(const char *recipe)
+{
+    size_t n;
+    const char *text = emc_recipe_builtin_text(recipe, &n), *at;
+    emc_text changed = {0};
+    const char *path;
+
+    while ((at = strstr(text, ".h5ad"))) {
+        EMT_OK(emc_text_addf(&changed, "%.*s.csv", (int)(at - text), text));
+        text = at + strlen(".h5ad");
+    }
+    EMT_OK(emc_text_add_string(&changed, text));
+    path = emt_write("own.json", changed.bytes, changed.n);
+    emc_text_free(&changed);
+    return path;
+}
+
+/* The recipes for matrices that are not here, with the real tables of labels. */
+static void test_own_matrix(void **state)
+{
+    static const struct {
+        const char *recipe;
+        int n_kept[2], n_dropped[2], n_unlabelled[2];
+    } cases[] = {
+        {"petropoulos2016", {1496, 0}, {0, 0}, {33, 0}},
+        {"xiang2020", {333, 127}, {222, 95}, {0, 333}},
+        {"zhou2019", {4151, 0}, {1191, 0}, {0, 0}},
+    };
+    char folder[256];
+    (void)state;
+
+    emt_need_shared("data/embryo_labels/zhou2019_labels.tsv");
+    snprintf(folder, sizeof(folder), "%s/embryo_labels", emt_temp_dir());
+    assert_int_equal(mkdir(folder, 0700), 0);
+    for (size_t i = 0; i < EMC_COUNT(cases); i++) {
+        opened o = {0};
+        make_matrix(cases[i].recipe);
+        EMT_OK(emc_recipe_open(&o.recipe, for_csv(cases[i].recipe), NULL));
+        EMT_OK(emc_dataset_open(&o.dataset, o.recipe, NULL));
+        for (int k = 0; k < emc_dataset_n_inputs(o.dataset); k++) {
+            const emc_dataset_input *input = emc_dataset_get_input(o.dataset, k);
+            assert_int_equal(input->n_kept, cases[i].n_kept[k]);
+            assert_int_equal(input->n_dropped, cases[i].n_dropped[k]);
+            assert_int_equal(input->n_unlabelled, cases[i].n_unlabelled[k]);
+            assert_int_equal(input->n_twins, 0);
+            assert_non_null(strstr(input->table, "_labels.tsv"));
+        }
+        close_opened(&o);
+    }
 }
 
 /* The genes are those that annotating the file lists. */
@@ -568,13 +647,14 @@ static void test_progress(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_real),         cmocka_unit_test(test_real_table),
-        cmocka_unit_test(test_as_annotated), cmocka_unit_test(test_made),
-        cmocka_unit_test(test_twins),        cmocka_unit_test(test_twin_ids),
-        cmocka_unit_test(test_other_values), cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_empty_part),   cmocka_unit_test(test_missing),
-        cmocka_unit_test(test_counts),       cmocka_unit_test(test_each),
-        cmocka_unit_test(test_few_genes),    cmocka_unit_test(test_progress),
+        cmocka_unit_test(test_real),       cmocka_unit_test(test_real_table),
+        cmocka_unit_test(test_own_matrix), cmocka_unit_test(test_as_annotated),
+        cmocka_unit_test(test_made),       cmocka_unit_test(test_twins),
+        cmocka_unit_test(test_twin_ids),   cmocka_unit_test(test_other_values),
+        cmocka_unit_test(test_refused),    cmocka_unit_test(test_empty_part),
+        cmocka_unit_test(test_missing),    cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_each),       cmocka_unit_test(test_few_genes),
+        cmocka_unit_test(test_progress),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -133,6 +133,7 @@ emc_status emc_dataset_open(emc_dataset **out, const emc_recipe *recipe,
         dataset->options = *options;
     dataset->max_genes = most_genes(dataset);
     status = open_dataset(dataset);
+    dataset->is_open = true;
     if (status != EMC_OK)
         emc_dataset_close(dataset);
     else

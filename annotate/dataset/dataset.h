@@ -29,8 +29,8 @@ typedef struct {
     const char *cell_id;
     int label;                /* of the label set; EMC_LABEL_UNKNOWN */
     const char *source_label; /* as the file writes it */
-    const char *embryo, *dataset,
-        *stage; /* NULL where the recipe has none or the value is missing */
+    /* NULL where the recipe has none or the value is missing. */
+    const char *embryo, *dataset, *stage;
     emc_part_of_split part;
     int64_t twin; /* the first kept cell that is the same (id and dataset, where it has one, or
                      expression: the names and float32 values of the 1,000 best genes, and how many
@@ -43,6 +43,8 @@ typedef struct {
     int max_genes; /* that emc_dataset_each lists; 0: the most the recipe asks for */
     int n_threads; /* 0: one a core this process may use */
     void (*on_log)(void *context, const char *line);
+    /* Cells of the input that is read while the dataset is opened; then cells that are handed out.
+     */
     void (*on_progress)(void *context, int64_t n_done, int64_t n_total);
     void *context;
     const volatile sig_atomic_t *cancel; /* may be NULL */
@@ -76,6 +78,8 @@ typedef struct {
     int64_t n_unlabelled; /* without a value */
     int64_t n_poor;       /* too few genes, empty or failed */
     int64_t n_twins;      /* of n_kept: the same as an earlier cell */
+    const char *table;    /* the path of its table of columns; NULL: it has none */
+    emc_hash table_hash;
 } emc_dataset_input;
 int emc_dataset_n_inputs(const emc_dataset *dataset);
 const emc_dataset_input *emc_dataset_get_input(const emc_dataset *dataset, int index);

@@ -60,6 +60,8 @@ emc_status emc_dataset_input_open(emc_input **out, emc_dataset *dataset, int inp
             profile->min_genes < dataset->max_genes ? profile->min_genes : dataset->max_genes,
         .min_gene_match = -1,
         .n_threads = dataset->options.n_threads,
+        .on_log = dataset->is_open ? NULL : dataset->options.on_log, /* once is enough */
+        .log_context = dataset->options.context,
     };
 
     *out = NULL;
@@ -96,15 +98,16 @@ emc_hash emc_dataset_hash(const emc_input *input, const emc_ranked *ranked)
 /* The table first: what it has need not be in the file. */
 static emc_status open_table(reading *r)
 {
-    const char *wanted[N_VALUES], *path;
+    const char *wanted[N_VALUES];
 
     for (int v = 0; v < N_VALUES; v++)
         wanted[v] = r->values[v]->column;
     if (!r->input->table)
         return EMC_OK;
-    EMC_TRY(keep_path(&path, r->dataset, r->input->table));
-    return emc_dataset_table_open(&r->table, &r->dataset->strings, path, r->input->table_id, wanted,
-                                  N_VALUES);
+    EMC_TRY(keep_path(&r->counts->table, r->dataset, r->input->table));
+    EMC_TRY(emc_fingerprint(&r->counts->table_hash, r->counts->table));
+    return emc_dataset_table_open(&r->table, &r->dataset->strings, r->counts->table,
+                                  r->input->table_id, wanted, N_VALUES);
 }
 
 static void choose_columns(reading *r)

@@ -31,6 +31,7 @@ struct emc_dataset {
     const emc_profile *profile;
     emc_dataset_options options;
     int max_genes;
+    bool is_open; /* the first pass is done */
     emc_labels *labels;
     emc_dataset_strings strings;
     emc_dataset_input *inputs;
