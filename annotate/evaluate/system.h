@@ -42,6 +42,20 @@ typedef struct {
     const volatile sig_atomic_t *cancel; /* may be NULL */
 } emc_pass;
 
+/* What asking over a network took, over all passes so far. */
+typedef struct {
+    int64_t n_requests;                       /* that were sent, further tries included */
+    int64_t n_retries;                        /* of these, the further tries */
+    int64_t n_answers;                        /* that came whole */
+    int64_t n_cached;                         /* questions answered from the disk instead */
+    int64_t n_failed;                         /* questions without an answer after all tries */
+    int64_t n_thoughts;                       /* answers with thoughts apart, which are left out */
+    int64_t n_untold;                         /* answers that came without counts of tokens */
+    int64_t n_prompt_tokens, n_answer_tokens; /* of answers that came whole, as they were told */
+    double cost;                              /* of these; NaN: no price is known */
+    const char *currency;                     /* NULL: not told */
+} emc_system_usage;
+
 typedef struct emc_system emc_system;
 struct emc_system {
     const char *name;        /* unique in an evaluation; a plain file name */
@@ -49,6 +63,11 @@ struct emc_system {
     const char *description; /* one line for the leaderboard */
     const char *settings;    /* a JSON object: all that its answers depend on, no secrets */
     bool has_probs;
+    struct {
+        int64_t n_cached;     /* answers that were on disk */
+        double cost;          /* of the others, where prices are known; 0 */
+        const char *currency; /* NULL: none */
+    } usage;
     /* EMC_ERR_CANCELLED after cancel; what was answered has been handed over. */
     emc_status (*run)(emc_system *system, const emc_pass *pass);
     void (*close)(emc_system *system);
