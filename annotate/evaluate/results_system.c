@@ -348,6 +348,8 @@ static emc_status add_mistakes(emc_text *out, const emc_evaluation *e, const sys
 
 static emc_status add_usage(emc_text *out, const emc_evaluation *e, const system_result *r)
 {
+    static const emc_system_usage none;
+    const emc_system_usage *usage = r->system->usage ? r->system->usage : &none;
     long long prompt = 0, answer = 0, tries = 0;
 
     for (int i = 0; i < e->n_items; i++) {
@@ -361,10 +363,10 @@ static emc_status add_usage(emc_text *out, const emc_evaluation *e, const system
     EMC_TRY(emc_text_addf(out,
                           ", \"n_prompt_tokens\": %lld, \"n_answer_tokens\": %lld, \"n_tries\": "
                           "%lld, \"n_cached\": %lld, ",
-                          prompt, answer, tries, (long long)r->system->usage.n_cached));
-    EMC_TRY(results_add_number(out, "cost", r->system->usage.cost));
+                          prompt, answer, tries, (long long)usage->n_cached));
+    EMC_TRY(results_add_number(out, "cost", usage->cost));
     EMC_TRY(emc_text_add_string(out, ", "));
-    EMC_TRY(results_add_string(out, "currency", r->system->usage.currency));
+    EMC_TRY(results_add_string(out, "currency", usage->currency));
     return emc_text_add_string(out, "}\n");
 }
 

@@ -63,11 +63,7 @@ struct emc_system {
     const char *description; /* one line for the leaderboard */
     const char *settings;    /* a JSON object: all that its answers depend on, no secrets */
     bool has_probs;
-    struct {
-        int64_t n_cached;     /* answers that were on disk */
-        double cost;          /* of the others, where prices are known; 0 */
-        const char *currency; /* NULL: none */
-    } usage;
+    const emc_system_usage *usage; /* NULL: nothing was sent over a network */
     /* EMC_ERR_CANCELLED after cancel; what was answered has been handed over. */
     emc_status (*run)(emc_system *system, const emc_pass *pass);
     void (*close)(emc_system *system);
