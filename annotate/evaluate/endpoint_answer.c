@@ -70,7 +70,10 @@ static emc_status add_line(emc_text *out, const emc_text *text)
         const bool is_blank = n == 1 && (code <= ' ' || code == 0x7f);
         const bool is_bad = n == 0 || (n > 1 && (code < 0xa0 || code == 0x2028 || code == 0x2029));
         if (!is_blank || !blank) {
-            EMC_TRY(emc_text_add(out, is_blank ? " " : is_bad ? "?" : text->bytes + at,
+            EMC_TRY(emc_text_add(out,
+                                 is_blank ? " "
+                                 : is_bad ? "?"
+                                          : text->bytes + at,
                                  is_blank || is_bad ? 1 : (size_t)n));
             n_added += n > 1 ? (size_t)n : 1;
         }
@@ -163,8 +166,8 @@ static emc_status read_tree(endpoint_answer *out, const cJSON *tree)
     if (is_text(message, "refusal")) {
         out->refused = true;
         if (out->text.n == 0)
-            EMC_TRY(emc_text_add_string(&out->text,
-                                        emc_json_member(message, "refusal")->valuestring));
+            EMC_TRY(
+                emc_text_add_string(&out->text, emc_json_member(message, "refusal")->valuestring));
     }
     out->has_thoughts = is_text(message, "reasoning_content") || is_text(message, "reasoning");
     out->told = cJSON_IsObject(usage);

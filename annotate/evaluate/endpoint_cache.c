@@ -117,13 +117,13 @@ emc_status endpoint_cache_put(const char *dir, const emc_hash *request,
     if (status == EMC_OK)
         status = emc_text_add_json(&inner, answer->text.bytes, answer->text.n);
     if (status == EMC_OK)
-        status = emc_text_addf(&inner,
-                               ", \"truncated\": %s, \"refused\": %s, \"thoughts\": %s, "
-                               "\"prompt_tokens\": %d, \"answer_tokens\": %d}",
-                               answer->truncated ? "true" : "false",
-                               answer->refused ? "true" : "false",
-                               answer->has_thoughts ? "true" : "false", answer->n_prompt_tokens,
-                               answer->n_answer_tokens);
+        status =
+            emc_text_addf(&inner,
+                          ", \"truncated\": %s, \"refused\": %s, \"thoughts\": %s, "
+                          "\"prompt_tokens\": %d, \"answer_tokens\": %d}",
+                          answer->truncated ? "true" : "false", answer->refused ? "true" : "false",
+                          answer->has_thoughts ? "true" : "false", answer->n_prompt_tokens,
+                          answer->n_answer_tokens);
     if (status == EMC_OK) {
         check_of(check, request, inner.bytes, inner.n);
         status = emc_text_addf(&whole, "%s%s%s", head, check, middle);
@@ -143,4 +143,41 @@ emc_status endpoint_cache_put(const char *dir, const emc_hash *request,
     emc_text_free(&whole);
     free(path);
     return status;
+}
+
+static emc_status mark_path(char **out, const char *dir, const endpoint_settings *settings)
+{
+    const emc_hash parts[2] = {emc_hash_of(settings->url, strlen(settings->url)),
+                               emc_hash_of(settings->model, strlen(settings->model))};
+    const emc_hash hash = emc_hash_of(parts, sizeof parts);
+    char name[EMC_HASH_TEXT + 16];
+
+    emc_hash_text(name, &hash);
+    strcat(name, ".answered");
+    return emc_path_join(out, dir, name);
+}
+
+emc_status endpoint_cache_mark(const char *dir, const endpoint_settings *settings)
+{
+    char *path = NULL;
+    emc_out_file *file = NULL;
+    emc_status status = mark_path(&path, dir, settings);
+
+    if (status == EMC_OK)
+        status = emc_out_file_open(&file, path);
+    if (status == EMC_OK)
+        status = emc_out_file_commit(file);
+    emc_out_file_close(file);
+    free(path);
+    return status;
+}
+
+emc_status endpoint_cache_marked(bool *out, const char *dir, const endpoint_settings *settings)
+{
+    char *path = NULL;
+
+    EMC_TRY(mark_path(&path, dir, settings));
+    *out = emc_file_exists(path);
+    free(path);
+    return EMC_OK;
 }

@@ -105,9 +105,9 @@ static emc_status read_structured(endpoint_settings *s, const char *path)
 static emc_status read_tree(endpoint_settings *s, const char *path)
 {
     static const char *const keys[] = {
-        "name",       "url",         "model",        "key_variable", "key_file",
-        "structured", "concurrency", "timeout",      "max_tries",    "backoff",
-        "body",       "max_tokens",  "longest_wait", "temperature",  "prompt_price",
+        "name",       "url",         "model",        "key_variable",        "key_file",
+        "structured", "concurrency", "timeout",      "max_tries",           "backoff",
+        "body",       "max_tokens",  "longest_wait", "temperature",         "prompt_price",
         "currency",   "description", "answer_price", "requests_per_minute", NULL};
     const char *url = NULL, *comment = NULL;
     const cJSON *tree = s->tree;
@@ -212,9 +212,8 @@ emc_status endpoint_key_read(char **out, const char *path)
     text[n] = '\0';
     memmove(text, text + begin, n - begin + 1);
     const bool has_nul = strlen(text) != n - begin;
-    const emc_status status =
-        has_nul ? emc_fail(EMC_ERR_CONFIG, "%s: the key holds a NUL", path)
-                : endpoint_key_check(text, path);
+    const emc_status status = has_nul ? emc_fail(EMC_ERR_CONFIG, "%s: the key holds a NUL", path)
+                                      : endpoint_key_check(text, path);
     if (status != EMC_OK)
         free(text);
     else

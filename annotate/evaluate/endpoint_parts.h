@@ -26,12 +26,12 @@ typedef struct {
     const char *name, *model, *key_variable, *key_file, *currency;
     char *url; /* whole */
     int64_t concurrency, max_tries, max_tokens;
-    double per_minute;             /* 0: as many as go */
-    double timeout;                /* seconds, of one try */
-    double backoff, longest_wait;  /* seconds before the second try; before any */
-    double temperature;            /* NaN: not sent */
-    double price_in, price_out;    /* of a million tokens; NaN: not told */
-    const cJSON *body;             /* further members of a request; NULL */
+    double per_minute;            /* 0: as many as go */
+    double timeout;               /* seconds, of one try */
+    double backoff, longest_wait; /* seconds before the second try; before any */
+    double temperature;           /* NaN: not sent */
+    double price_in, price_out;   /* of a million tokens; NaN: not told */
+    const cJSON *body;            /* further members of a request; NULL */
     endpoint_structured structured;
 } endpoint_settings;
 
@@ -77,6 +77,10 @@ emc_status endpoint_cache_get(endpoint_answer *out, bool *found, const char *dir
 emc_status endpoint_cache_put(const char *dir, const emc_hash *request,
                               const endpoint_answer *answer);
 emc_status endpoint_cache_make(const char *dir);
+/* Whether this endpoint's model has ever answered: when an evaluation goes on with nothing left but
+ * items that it refuses, it is the items that are at fault. */
+emc_status endpoint_cache_mark(const char *dir, const endpoint_settings *settings);
+emc_status endpoint_cache_marked(bool *out, const char *dir, const endpoint_settings *settings);
 
 /* --- endpoint_pace.c: when may the next request go, and when the next try --- */
 
