@@ -9,6 +9,7 @@ int cli_annotate(int argc, char **argv);
 int cli_bench(int argc, char **argv);
 int cli_doctor(int argc, char **argv);
 int cli_merge(int argc, char **argv);
+int cli_evaluate(int argc, char **argv);
 int cli_inspect(int argc, char **argv);
 int cli_profile(int argc, char **argv);
 int cli_prompt(int argc, char **argv);
