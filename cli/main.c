@@ -16,6 +16,7 @@ static const struct {
     {"annotate", cli_annotate, "name the cell type of every cell of a file"},
     {"status", cli_status, "how far a run is, who works on it, and what failed"},
     {"merge", cli_merge, "write the results of a run folder again, without a model"},
+    {"dataset", cli_dataset, "make instruction data from annotated files"},
     {"evaluate", cli_evaluate, "score models, endpoints and baselines on a benchmark"},
     {"report", cli_report, "one page about a run or an evaluation"},
     {"inspect", cli_inspect, "tell what a file holds and what would be made of it"},
