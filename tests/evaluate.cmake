@@ -6,7 +6,7 @@ target_include_directories(emt_stub_endpoint PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
 target_link_libraries(emt_stub_endpoint PUBLIC Threads::Threads PRIVATE emc_flags)
 add_executable(stub_endpoint stub_endpoint_main.c)
 target_link_libraries(stub_endpoint PRIVATE emt_stub_endpoint emc_flags)
-foreach(subject endpoint endpoint_kept)
+foreach(subject endpoint endpoint_kept endpoint_parts)
   emt_add_test(NAME test_${subject} SOURCES test_${subject}.c endpoint_case.c
                LINKS emt_stub_endpoint emc_evaluate emc_base)
 endforeach()

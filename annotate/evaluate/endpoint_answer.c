@@ -193,7 +193,8 @@ emc_status endpoint_answer_read(endpoint_answer *out, const char *body, size_t n
     if (status == EMC_OK && emc_json_member(tree, "error")) {
         status = endpoint_error_text(&text, body, n, key);
         if (status == EMC_OK)
-            status = emc_fail(EMC_ERR_FORMAT, "%s", text.bytes);
+            status =
+                emc_fail(EMC_ERR_FORMAT, "an error: %s", text.n ? text.bytes : "without words");
     }
     if (status == EMC_OK)
         status = read_tree(out, tree);

@@ -270,15 +270,23 @@ static emc_status take_failure(pool *p, slot *s, CURLcode code, double now)
     return try_again(p, s, now, 0);
 }
 
+/* p->line becomes the status and what the endpoint says about it. */
+static emc_status say_status(pool *p, const slot *s, long code)
+{
+    emc_text_clear(&p->line);
+    EMC_TRY(emc_text_addf(&p->line, "HTTP %ld: ", code));
+    const size_t n = p->line.n;
+    EMC_TRY(endpoint_error_text(&p->line, s->came.bytes, s->came.n, p->run->key));
+    return p->line.n > n ? EMC_OK : emc_text_add_string(&p->line, "no reason is given");
+}
+
 /* A request that will never be answered otherwise. Where all are refused alike from the start on,
  * the endpoint or its options are at fault, not the items. */
 static emc_status take_refusal(pool *p, slot *s, long code)
 {
     const endpoint_settings *o = p->run->settings;
 
-    emc_text_clear(&p->line);
-    EMC_TRY(emc_text_addf(&p->line, "HTTP %ld: ", code));
-    EMC_TRY(endpoint_error_text(&p->line, s->came.bytes, s->came.n, p->run->key));
+    EMC_TRY(say_status(p, s, code));
     if (code == 401 || code == 402 || code == 403)
         return emc_fail(EMC_ERR_CONFIG, "endpoint %s: %s %s: %s", o->name, o->url,
                         code == 402 ? "wants to be paid" : "refuses the key", p->line.bytes);
@@ -311,8 +319,7 @@ static emc_status take_response(pool *p, slot *s, double now)
         return try_again(p, s, now, 0);
     }
     if (code == 408 || code == 409 || code == 425 || code == 429 || code >= 500) {
-        EMC_TRY(emc_text_addf(&p->line, "HTTP %ld: ", code));
-        EMC_TRY(endpoint_error_text(&p->line, s->came.bytes, s->came.n, p->run->key));
+        EMC_TRY(say_status(p, s, code));
         return try_again(p, s, now, (double)asked);
     }
     return take_refusal(p, s, code);

@@ -102,6 +102,16 @@ static emc_status read_structured(endpoint_settings *s, const char *path)
     return bad(path, "structured", "must be \"none\", \"guided_choice\" or \"json_schema\"");
 }
 
+/* A key that was put where its variable's name belongs must not get into a message. */
+static bool is_variable(const char *name)
+{
+    for (const char *at = name; *at; at++)
+        if (!(*at == '_' || (*at >= 'A' && *at <= 'Z') || (*at >= 'a' && *at <= 'z') ||
+              (at > name && *at >= '0' && *at <= '9')))
+            return false;
+    return *name != '\0';
+}
+
 static emc_status read_tree(endpoint_settings *s, const char *path)
 {
     static const char *const keys[] = {
@@ -143,7 +153,7 @@ static emc_status read_tree(endpoint_settings *s, const char *path)
         return bad(path, "model", "is empty");
     if (s->key_variable && s->key_file)
         return bad(path, "key_file", "and \"key_variable\" cannot both be there");
-    if (s->key_variable && (!*s->key_variable || strchr(s->key_variable, '=')))
+    if (s->key_variable && !is_variable(s->key_variable))
         return bad(path, "key_variable", "must be the name of an environment variable");
     if (isnan(s->price_in) != isnan(s->price_out))
         return bad(path, "prompt_price", "and \"answer_price\" go together");
