@@ -7,6 +7,7 @@ extern "C" {
 
 int cli_annotate(int argc, char **argv);
 int cli_bench(int argc, char **argv);
+int cli_benchmark(int argc, char **argv);
 int cli_dataset(int argc, char **argv);
 int cli_doctor(int argc, char **argv);
 int cli_merge(int argc, char **argv);

@@ -17,6 +17,7 @@ static const struct {
     {"status", cli_status, "how far a run is, who works on it, and what failed"},
     {"merge", cli_merge, "write the results of a run folder again, without a model"},
     {"dataset", cli_dataset, "make instruction data from annotated files"},
+    {"benchmark", cli_benchmark, "make and check benchmarks for evaluate"},
     {"evaluate", cli_evaluate, "score models, endpoints and baselines on a benchmark"},
     {"report", cli_report, "one page about a run or an evaluation"},
     {"inspect", cli_inspect, "tell what a file holds and what would be made of it"},
