@@ -86,6 +86,9 @@ static emc_status run(emc_system *system, const emc_pass *pass)
     emc_status status = endpoint_writer_open(&r.writer, &s->settings, s->profile, pass);
 
     warn(s, pass);
+    /* Not earlier: it may lie in a folder that the evaluation itself makes. */
+    if (status == EMC_OK && s->cache_dir)
+        status = endpoint_cache_make(s->cache_dir);
     if (status == EMC_OK)
         status = endpoint_ask_all(&r);
     endpoint_writer_close(r.writer);
@@ -165,10 +168,8 @@ static emc_status fill(endpoint_system *s, const emc_endpoint_options *o)
                         "not set",
                         o->path, s->settings.key_variable);
     }
-    if (o->cache_dir) {
-        EMC_TRY(endpoint_cache_make(o->cache_dir));
+    if (o->cache_dir)
         EMC_TRY(emc_copy_string(&s->cache_dir, o->cache_dir));
-    }
     EMC_TRY(show_settings(s));
     EMC_TRY(emc_text_addf(&description, "%s at %s, profile %s", s->settings.model, s->settings.url,
                           emc_profile_get(o->profile)->name));

@@ -81,9 +81,10 @@ typedef struct {
 } emc_csv_system_options;
 emc_status emc_csv_system_open(emc_system **out, const emc_csv_system_options *options);
 
-/* endpoint.c: any OpenAI-compatible endpoint; the options are a JSON file, docs/evaluate.md. The
+/* endpoint.c: any OpenAI-compatible endpoint; the options are a JSON file, docs/endpoints.md. The
  * key comes from an environment variable that the caller has read, or from a file, and is never
- * printed nor stored. cache_dir: answers on disk by the hash of what was sent. profile asks. */
+ * printed nor stored. cache_dir: answers on disk by the hash of what was sent; made with the first
+ * pass, in a folder that is there then. profile asks and is borrowed. */
 typedef struct {
     const char *path;
     const char *key;       /* NULL: the file of the options, or none */
