@@ -10,3 +10,4 @@ foreach(subject endpoint endpoint_kept endpoint_parts)
   emt_add_test(NAME test_${subject} SOURCES test_${subject}.c endpoint_case.c
                LINKS emt_stub_endpoint emc_evaluate emc_base)
 endforeach()
+emt_add_test(NAME test_metrics SOURCES test_metrics.c LINKS emc_evaluate m)
