@@ -147,6 +147,28 @@ static void interrupted_and_gone_on(void **state)
     case_close(&c);
 }
 
+/* Asked to stop between any two answers that lie on disk, the last one among them: what is not
+ * handed over is never taken for done. */
+static void interrupted_on_disk(void **state)
+{
+    endpoint_case c;
+
+    (void)state;
+    case_open(&c, 6, NULL, NULL, NULL, emt_temp("disk"));
+    case_run(&c);
+    for (int after = 1; after <= 6; after++) {
+        int n_told = 0;
+        case_reopen(&c, NULL, NULL, emt_temp("disk"));
+        c.cancel_after = after;
+        case_run(&c);
+        for (int i = 0; i < c.n; i++)
+            n_told += c.n_told[i];
+        assert_int_equal(n_told, after);
+        assert_true(c.status == EMC_ERR_CANCELLED || n_told == c.n);
+    }
+    case_close(&c);
+}
+
 static void ends_the_pass(void **state)
 {
     static const stub_rule no_model[] = {
@@ -297,6 +319,7 @@ int main(void)
         cmocka_unit_test(damaged_entries_are_asked_again),
         cmocka_unit_test(failures_are_asked_again),
         cmocka_unit_test(interrupted_and_gone_on),
+        cmocka_unit_test(interrupted_on_disk),
         cmocka_unit_test(ends_the_pass),
         cmocka_unit_test(refused_items_end),
         cmocka_unit_test(nothing_there),

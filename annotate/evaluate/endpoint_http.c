@@ -158,11 +158,11 @@ static emc_status fill_slot(pool *p, slot *s)
     const emc_pass *pass = run->pass;
 
     while (p->next < pass->n_questions && s->state == SLOT_FREE) {
-        const int question = p->next++;
         bool found = false;
         endpoint_ask ask;
         if (pass->cancel && *pass->cancel)
-            return EMC_OK;
+            return EMC_OK; /* before a question is taken, or it would count as asked */
+        const int question = p->next++;
         EMC_TRY(endpoint_write(run->writer, question, &ask, &s->body));
         if (ask == ENDPOINT_TOO_FEW) {
             EMC_TRY(pass->on_prediction(
@@ -250,7 +250,7 @@ static emc_status take_failure(pool *p, slot *s, CURLcode code, double now)
 {
     const endpoint_settings *o = p->run->settings;
     const bool unreachable = code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST ||
-                             code == CURLE_COULDNT_RESOLVE_PROXY;
+                             code == CURLE_COULDNT_RESOLVE_PROXY || code == CURLE_SSL_CONNECT_ERROR;
     const char *why = s->error[0] ? s->error : curl_easy_strerror(code);
 
     EMC_TRY(s->failed);
