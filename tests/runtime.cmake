@@ -27,6 +27,10 @@ if(EMCELL_FULL_TESTS)
     set_property(TEST test_runtime_${subject}_fast_virtual APPEND PROPERTY ENVIRONMENT EMT_FULL=1)
   endforeach()
 endif()
+emt_add_test(NAME test_runtime_stress SOURCES test_runtime_stress.c runtime_case.c search_case.c
+  ref/ref_search.c LINKS emc_runtime emc_loader emc_kernels m)
+emt_add_virtual_test(NAME test_runtime_stress SOURCES test_runtime_stress.c runtime_case.c
+  search_case.c ref/ref_search.c BUILDS fast LINKS emc_runtime emc_loader emc_kernels m)
 emt_add_test(NAME test_runtime_merge SOURCES test_runtime_merge.c runtime_case.c loader_files.c
   LINKS emc_runtime emc_loader emc_kernels m)
 emt_add_test(NAME test_runtime_random SOURCES test_runtime_random.c runtime_case.c loader_files.c

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "runtime/engine.h"
 
 static int32_t *int_list(const cJSON *array, int *n)
 {
@@ -125,29 +126,32 @@ float *engine_logits(emc_engine *engine, const int32_t *ids, int n, int vocab)
     return out;
 }
 
-static void keep_answer(emc_engine *engine, int n, int n_choices, kept_answer *out)
+void keep_answer(kept_answer *kept, const emc_answer *answer, int n_choices)
+{
+    assert_null(kept->ids); /* answered once */
+    kept->ids = malloc(((size_t)answer->n_ids + 1) * sizeof *kept->ids);
+    if (answer->n_ids > 0)
+        memcpy(kept->ids, answer->ids, (size_t)answer->n_ids * sizeof *kept->ids);
+    kept->n_ids = answer->n_ids;
+    kept->ended = answer->ended;
+    kept->found = answer->found;
+    if (answer->ask != EMC_ASK_GENERATE) {
+        kept->log_probs = malloc((size_t)n_choices * sizeof(double));
+        kept->scores = malloc((size_t)n_choices * sizeof(double));
+        memcpy(kept->log_probs, answer->log_probs, (size_t)n_choices * sizeof(double));
+        memcpy(kept->scores, answer->scores, (size_t)n_choices * sizeof(double));
+    }
+}
+
+static void poll_answer(emc_engine *engine, int n, int n_choices, kept_answer *out)
 {
     emc_answer answer;
-    kept_answer *kept;
     bool got;
 
     EMT_OK(emc_engine_poll(engine, &answer, &got));
     assert_true(got);
     assert_in_range(answer.ticket, 0, n - 1);
-    kept = &out[answer.ticket];
-    assert_null(kept->ids); /* answered once */
-    kept->ids = malloc(((size_t)answer.n_ids + 1) * sizeof *kept->ids);
-    if (answer.n_ids > 0)
-        memcpy(kept->ids, answer.ids, (size_t)answer.n_ids * sizeof *kept->ids);
-    kept->n_ids = answer.n_ids;
-    kept->ended = answer.ended;
-    kept->found = answer.found;
-    if (answer.ask != EMC_ASK_GENERATE) {
-        kept->log_probs = malloc((size_t)n_choices * sizeof(double));
-        kept->scores = malloc((size_t)n_choices * sizeof(double));
-        memcpy(kept->log_probs, answer.log_probs, (size_t)n_choices * sizeof(double));
-        memcpy(kept->scores, answer.scores, (size_t)n_choices * sizeof(double));
-    }
+    keep_answer(&out[answer.ticket], &answer, n_choices);
 }
 
 void run_requests(emc_engine *engine, const emc_request *requests, const int *order, int n,
@@ -162,11 +166,11 @@ void run_requests(emc_engine *engine, const emc_request *requests, const int *or
         const emc_request *request = &requests[order ? order[i] : i];
 
         for (; emc_engine_is_full(engine); n_answered++)
-            keep_answer(engine, n, n_choices, out);
+            poll_answer(engine, n, n_choices, out);
         EMT_OK(emc_engine_submit(engine, request));
     }
     for (; n_answered < n; n_answered++)
-        keep_answer(engine, n, n_choices, out);
+        poll_answer(engine, n, n_choices, out);
     EMT_OK(emc_engine_poll(engine, &answer, &got));
     assert_false(got);
 }
@@ -204,6 +208,16 @@ void assert_same_answers(const kept_answer *a, const kept_answer *b, int n, int 
              !same_found(&a[i].found, &b[i].found)))
             fail_msg("%s: request %d found something else", what, i);
     }
+}
+
+void assert_idle(const emc_engine *engine)
+{
+    assert_int_equal(engine->n_order + engine->n_finished, 0);
+    assert_null(engine->reserve_holder);
+    assert_int_equal(engine->n_reserve_held, 0);
+    assert_int_equal(emc_pages_free(engine->cache->pages) + engine->n_prefix_pages +
+                         engine->n_reserve,
+                     emc_pages_count(engine->cache->pages));
 }
 
 static bool has_choice(const random_choices *set, const int32_t *ids, int n)

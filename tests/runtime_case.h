@@ -55,6 +55,9 @@ typedef struct {
     bool ended;
 } kept_answer;
 
+/* Into one that is all zeros: answered once. */
+void keep_answer(kept_answer *kept, const emc_answer *answer, int n_choices);
+
 /* Submits requests[order[0]], requests[order[1]], ... (order NULL: as they stand), polls, and
  * keeps the answer to requests[i] in out[i]. Tickets must be the indices. */
 void run_requests(emc_engine *engine, const emc_request *requests, const int *order, int n,
@@ -64,6 +67,9 @@ void free_answers(kept_answer *answers, int n);
 /* Fails the test unless both hold the same bytes. */
 void assert_same_answers(const kept_answer *a, const kept_answer *b, int n, int n_choices,
                          const char *what);
+
+/* Nothing is in flight, and every page is free, or the prefix's or the reserve's. */
+void assert_idle(const emc_engine *engine);
 
 /* Random choices over [0, vocab): one token long and longer, some the beginning of others. */
 #define MOST_CHOICES 64

@@ -40,17 +40,6 @@ static void set_choices(const fixture *f, const random_choices *set, const emc_s
     EMT_OK(emc_engine_set_scoring(f->engine, scoring));
 }
 
-/* Every page is free, or the prefix's or the reserve's. */
-static void assert_idle(const emc_engine *engine)
-{
-    assert_int_equal(engine->n_order + engine->n_finished, 0);
-    assert_null(engine->reserve_holder);
-    assert_int_equal(engine->n_reserve_held, 0);
-    assert_int_equal(emc_pages_free(engine->cache->pages) + engine->n_prefix_pages +
-                         engine->n_reserve,
-                     emc_pages_count(engine->cache->pages));
-}
-
 /* A virtual GPU takes its time. */
 static bool in_haste(void)
 {
