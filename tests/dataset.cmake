@@ -6,3 +6,5 @@ foreach(subject recipe cells split)
 endforeach()
 emt_add_test(NAME test_dataset_build SOURCES test_dataset_build.c LINKS emc_dataset emc_base m)
 target_compile_definitions(test_dataset_build PRIVATE EMT_DEMO="${CMAKE_SOURCE_DIR}/demo")
+add_test(NAME test_dataset COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/dataset_test.sh
+  $<TARGET_FILE:emcell> ${CMAKE_SOURCE_DIR})
