@@ -498,7 +498,9 @@ int cli_evaluate(int argc, char **argv)
         status = print_leaderboard(s.a.output, &n_failed);
     if (status != EMC_OK)
         exit_code = cli_log_fail(&s.log, "evaluate", status);
-    else
+    if (status == EMC_ERR_CANCELLED)
+        exit_code = 75; /* --resume goes on */
+    else if (status == EMC_OK)
         exit_code = n_failed > 0 ? 3 : 0;
 
 done:

@@ -15,3 +15,5 @@ foreach(subject benchmark prediction)
   emt_add_test(NAME test_${subject} SOURCES test_${subject}.c LINKS emc_evaluate emc_base)
   target_compile_definitions(test_${subject} PRIVATE EMT_BENCHMARKS="${CMAKE_SOURCE_DIR}/benchmarks")
 endforeach()
+add_test(NAME test_evaluate COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/evaluate_test.sh
+  $<TARGET_FILE:emcell> ${CMAKE_SOURCE_DIR} $<TARGET_FILE:stub_endpoint>)
