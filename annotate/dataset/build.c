@@ -512,34 +512,6 @@ static emc_status open_all(building *b)
     return open_files(b);
 }
 
-/* What LLaMA-Factory's --dataset takes. */
-static emc_status add_dataset_info(emc_text *out, const building *b)
-{
-    bool is_first = true;
-
-    EMC_TRY(emc_text_add_string(out, "{\n"));
-    for (int part = 0; part < EMC_N_PARTS; part++)
-        for (int form = 0; form < EMC_N_FORMS; form++) {
-            const char *name = emc_form_name((emc_form)form);
-            const char *part_name = emc_part_name((emc_part_of_split)part);
-            if (!b->files[part][form])
-                continue;
-            EMC_TRY(emc_text_addf(out, "%s \"%s_%s\": {\"file_name\": \"%s.%s.jsonl\"",
-                                  is_first ? "" : ",\n", part_name, name, part_name, name));
-            is_first = false;
-            if (form == EMC_FORM_MESSAGES)
-                EMC_TRY(emc_text_add_string(
-                    out, ", \"formatting\": \"sharegpt\", \"columns\": {\"messages\": "
-                         "\"messages\"}, \"tags\": {\"role_tag\": \"role\", \"content_tag\": "
-                         "\"content\", \"user_tag\": \"user\", \"assistant_tag\": \"assistant\", "
-                         "\"system_tag\": \"system\"}"));
-            if (form == EMC_FORM_SHAREGPT)
-                EMC_TRY(emc_text_add_string(out, ", \"formatting\": \"sharegpt\""));
-            EMC_TRY(emc_text_add_string(out, "}"));
-        }
-    return emc_text_add_string(out, "\n}\n");
-}
-
 static emc_status write_cards(building *b)
 {
     emc_text text = {0};
@@ -554,7 +526,7 @@ static emc_status write_cards(building *b)
         status = write_text(b, "card.md", &text);
     emc_text_clear(&text);
     if (status == EMC_OK)
-        status = add_dataset_info(&text, b);
+        status = build_dataset_info(&text, b->options);
     if (status == EMC_OK)
         status = write_text(b, "dataset_info.json", &text);
     emc_text_free(&text);

@@ -24,6 +24,8 @@ typedef struct {
 /* card.json and card.md, appended. */
 emc_status build_card_json(emc_text *out, const build_counts *counts);
 emc_status build_card_markdown(emc_text *out, const build_counts *counts);
+/* dataset_info.json: what LLaMA-Factory's --dataset takes. */
+emc_status build_dataset_info(emc_text *out, const emc_build_options *options);
 
 #ifdef __cplusplus
 }

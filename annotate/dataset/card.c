@@ -427,3 +427,30 @@ emc_status build_card_markdown(emc_text *out, const build_counts *counts)
     survey_free(&s);
     return status;
 }
+
+emc_status build_dataset_info(emc_text *out, const emc_build_options *options)
+{
+    bool is_first = true;
+
+    EMC_TRY(emc_text_add_string(out, "{\n"));
+    for (int part = 0; part < EMC_N_PARTS; part++)
+        for (int form = 0; form < EMC_N_FORMS; form++) {
+            const char *name = emc_form_name((emc_form)form);
+            const char *part_name = emc_part_name((emc_part_of_split)part);
+            if (options->forms != 0 && !(options->forms & 1u << form))
+                continue;
+            EMC_TRY(emc_text_addf(out, "%s \"%s_%s\": {\"file_name\": \"%s.%s.jsonl\"",
+                                  is_first ? "" : ",\n", part_name, name, part_name, name));
+            is_first = false;
+            if (form == EMC_FORM_MESSAGES)
+                EMC_TRY(emc_text_add_string(
+                    out, ", \"formatting\": \"sharegpt\", \"columns\": {\"messages\": "
+                         "\"messages\"}, \"tags\": {\"role_tag\": \"role\", \"content_tag\": "
+                         "\"content\", \"user_tag\": \"user\", \"assistant_tag\": \"assistant\", "
+                         "\"system_tag\": \"system\"}"));
+            if (form == EMC_FORM_SHAREGPT)
+                EMC_TRY(emc_text_add_string(out, ", \"formatting\": \"sharegpt\""));
+            EMC_TRY(emc_text_add_string(out, "}"));
+        }
+    return emc_text_add_string(out, "\n}\n");
+}
