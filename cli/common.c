@@ -56,8 +56,8 @@ emc_status cli_command_line(char **out, int argc, char **argv)
         const bool quoted = !*word || word[strspn(word, plain)] != '\0';
         status = emc_text_add_string(&text, quoted ? " '" : " ");
         for (; *word && status == EMC_OK; word++)
-            status = *word == '\'' ? emc_text_add_string(&text, "'\\''")
-                                   : emc_text_add(&text, word, 1);
+            status =
+                *word == '\'' ? emc_text_add_string(&text, "'\\''") : emc_text_add(&text, word, 1);
         if (status == EMC_OK && quoted)
             status = emc_text_add_string(&text, "'");
     }

@@ -8,6 +8,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
 cp "$source/demo/cells.h5ad" cells.h5ad
+ln -s "$source/benchmarks" "$source/demo" "$source/docs" .
 ran=0 failed=0
 while IFS= read -r line; do
     command=${line#"    "}
