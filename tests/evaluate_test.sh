@@ -59,17 +59,29 @@ expect 66 "manifest.json" "$emcell" benchmark check absent
 "$emcell" annotate -q -i "$source/demo/cells.h5ad" -m "$source/demo/model" --answer full \
     --limit 60 -o labels.csv || fail "annotate"
 expect 0 "" "$emcell" evaluate -b bench -o eval --split all --limit 60 -m "$source/demo/model" \
-    --answer full,greedy --predictions theirs=labels.csv -q
-# The label and six digits of its score, cell by cell.
+    --answer full,greedy,exact,generate --predictions theirs=labels.csv -q
+# The label of each cell, and four digits of its score.
 sed -n 's/^{"id": "\([^"]*\)".*"outcome": "label", "label": "\([^"]*\)", "score": \([0-9.e-]*\).*/\1 \2 \3/p' \
     eval/predictions/model-full.jsonl | awk '{printf "%s", $1; for (i = 2; i < NF; i++) printf " %s", $i; printf " %.4f\n", $NF}' | sort >ours
 awk -F , 'NR > 1 && $8 == "ok" {printf "%s %s %.4f\n", $1, $2, $3}' labels.csv | sort >annotated
 [ -s ours ] || fail "no predictions to compare"
 cmp -s ours annotated || fail "evaluate and annotate differ: $(diff ours annotated | head -n 4)"
-grep -q '^theirs ' out || fail "no row for the table of labels"
-rows=$(grep -cE '^(theirs|model-full|model-greedy) +60 ' out)
-[ "$rows" = 3 ] || fail "the leaderboard has $rows rows: $(cat out)"
-[ "$(sed -n 2,4p out | awk '{print $3}' | sort -u | wc -l)" -le 2 ] || fail "full and its own table"
+rows=$(grep -cE '^(theirs|model-(full|greedy|exact|generate)) +60 ' out)
+[ "$rows" = 5 ] || fail "the leaderboard has $rows rows: $(cat out)"
+macro() { awk -v name="$1" '$1 == name {print $3, $6}' out; }
+[ -n "$(macro theirs)" ] && [ "$(macro theirs)" = "$(macro model-full)" ] ||
+    fail "full and its own table: $(cat out)"
+# Every other way to answer gives the labels that annotate gives.
+labels_of() {
+    sed -n 's/^{"id": "\([^"]*\)".*"outcome": "label", "label": "\([^"]*\)".*/\1 \2/p' "$1" | sort
+}
+for answer in exact greedy generate; do
+    "$emcell" annotate -q -i "$source/demo/cells.h5ad" -m "$source/demo/model" --answer $answer \
+        --limit 60 -o $answer.csv || fail "annotate $answer"
+    awk -F , 'NR > 1 && $8 == "ok" {print $1, $2}' $answer.csv | sort >annotated
+    labels_of eval/predictions/model-$answer.jsonl | cmp -s - annotated ||
+        fail "$answer differs: $(labels_of eval/predictions/model-$answer.jsonl | diff - annotated | head -n 4)"
+done
 for file in evaluation.json leaderboard.csv report.html; do
     [ -s eval/$file ] || fail "no $file"
 done
@@ -82,13 +94,16 @@ expect 78 "another benchmark, system or setting" "$emcell" evaluate -b bench -o 
     --limit 60 -m "$source/demo/model" --answer full --seed 2 --resume
 cp eval/predictions/model-full.jsonl before
 expect 0 "" "$emcell" evaluate -b bench -o eval --split all --limit 60 -m "$source/demo/model" \
-    --answer full,greedy --predictions theirs=labels.csv -q --resume
+    --answer full,greedy,exact,generate --predictions theirs=labels.csv -q --resume
 cmp -s before eval/predictions/model-full.jsonl || fail "a finished evaluation asked again"
 # A line that was cut short, and one that failed, are asked again.
-head -c -40 before >eval/predictions/model-full.jsonl
+sed '3s/.*/{"id": "heldout_E1_02_000", "outcome": "failed", "error": "no answer"}/' before |
+    head -c -40 >eval/predictions/model-full.jsonl
+grep -q '"id": "heldout_E1_02_000"' before || fail "the failed item is none"
 expect 0 "" "$emcell" evaluate -b bench -o eval --split all --limit 60 -m "$source/demo/model" \
-    --answer full,greedy --predictions theirs=labels.csv -q --resume
-cmp -s <(sort before) <(sort eval/predictions/model-full.jsonl) || fail "the cut line differs"
+    --answer full,greedy,exact,generate --predictions theirs=labels.csv -q --resume
+cmp -s <(sort before) <(grep -v '"failed"' eval/predictions/model-full.jsonl | sort) ||
+    fail "what was asked again differs: $(diff <(sort before) <(sort eval/predictions/model-full.jsonl) | head -c 300)"
 ok "resume"
 
 # --- sweeps, a label held out ---
@@ -140,6 +155,8 @@ kill -INT $pid
 wait $pid
 code=$?
 [ $code = 75 ] || fail "Ctrl-C gave $code: $(cat err)"
+had=$(($(wc -l <stopped/predictions/model-exact.jsonl) - 1))
+[ "$had" -gt 10 ] && [ "$had" -lt 1072 ] || fail "stopped with $had answers"
 ok "Ctrl-C"
 
 # --- wrong calls ---
@@ -155,11 +172,14 @@ expect 78 "no label of benchmark" "$emcell" evaluate -b "$sim" -o x --limit 2 --
     --hold-out Neuron
 expect 78 "no item of split" "$emcell" evaluate -b "$sim" -o x --split dev --baselines knn
 expect 2 "two systems are called" "$emcell" evaluate -b "$sim" -o x2 --limit 2 --baselines knn,knn
-printf 'cell_id,label\na,TE\na,TE\n' >twice.csv
+item=$("$emcell" evaluate -b "$sim" -o first --limit 1 --baselines markers -q >/dev/null; sed -n '2s/^{"id": "\([^"]*\)".*/\1/p' first/predictions/markers.jsonl)
+printf 'cell_id,label\n%s,TE\n%s,TE\n' "$item" "$item" >twice.csv
+printf 'cell_id,label\nsomebody,TE\n' >others.csv
 printf 'cell,label\n' >none.csv
 expect 78 "no column" "$emcell" evaluate -b "$sim" -o x3 --limit 2 --predictions a=none.csv \
     --label-column type
-expect 3 "" "$emcell" evaluate -b "$sim" -o x4 --limit 2 --predictions a=twice.csv -q
+expect 65 "a second time" "$emcell" evaluate -b "$sim" -o x4 --limit 2 --predictions a=twice.csv -q
+expect 3 "" "$emcell" evaluate -b "$sim" -o x5 --limit 2 --predictions a=others.csv -q
 ok "wrong calls"
 
 # --- the whole benchmark ---

@@ -52,7 +52,8 @@ static void test_classification(void **state)
     cJSON *document, *one;
     int n_cases = 0;
 
-    cJSON_ArrayForEach(one, cases("classification", &document))
+    cJSON *list = cases("classification", &document);
+    cJSON_ArrayForEach(one, list)
     {
         const int n_labels = cJSON_GetObjectItem(one, "n_labels")->valueint;
         const int n = numbers(gold, cJSON_GetObjectItem(one, "gold"));
@@ -89,7 +90,8 @@ static void test_calibration(void **state)
     emc_bin bins[15];
     cJSON *document, *one;
 
-    cJSON_ArrayForEach(one, cases("calibration", &document))
+    cJSON *list = cases("calibration", &document);
+    cJSON_ArrayForEach(one, list)
     {
         const cJSON *want = cJSON_GetObjectItem(one, "want");
         const int n = numbers(confidence, cJSON_GetObjectItem(one, "confidence"));
@@ -158,7 +160,8 @@ static void test_open_set(void **state)
     static double known[MAX_N], unknown[MAX_N];
     cJSON *document, *one;
 
-    cJSON_ArrayForEach(one, cases("open_set", &document))
+    cJSON *list = cases("open_set", &document);
+    cJSON_ArrayForEach(one, list)
     {
         const int n_known = numbers(known, cJSON_GetObjectItem(one, "known"));
         const int n_unknown = numbers(unknown, cJSON_GetObjectItem(one, "unknown"));
@@ -176,7 +179,8 @@ static void test_statistics(void **state)
     static double values[MAX_N];
     cJSON *document, *one;
 
-    cJSON_ArrayForEach(one, cases("quantiles", &document))
+    cJSON *list = cases("quantiles", &document);
+    cJSON_ArrayForEach(one, list)
     {
         const int n = numbers(values, cJSON_GetObjectItem(one, "values"));
         expect(one, "want", emc_quantile(values, n, cJSON_GetObjectItem(one, "q")->valuedouble));

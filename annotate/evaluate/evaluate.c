@@ -170,7 +170,7 @@ static emc_status drop_torn_line(const char *path)
     char *text;
     size_t n;
 
-    EMC_TRY(emc_file_read(&text, &n, path, (size_t)1 << 32));
+    EMC_TRY(emc_file_read(&text, &n, path, (size_t)1 << 34));
     size_t whole = n;
     while (whole > 0 && text[whole - 1] != '\n')
         whole--;

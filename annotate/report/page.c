@@ -30,6 +30,8 @@ void page_text(page *p, const char *text)
 }
 
 /* What vsnprintf makes of the arguments; owned by the caller. */
+static char *formatted(page *p, const char *format, va_list arguments) EMC_PRINTF(2, 0);
+
 static char *formatted(page *p, const char *format, va_list arguments)
 {
     va_list again;
