@@ -21,12 +21,12 @@
     "\"decoding\": {\"answer\": \"exact\", \"max_tokens\": 8, \"temperature\": 1, "                \
     "\"unknown_below\": 0, \"margin_below\": 0}}"
 
-static const char *const wordings[] = {
-    "[{\"role\": \"user\", \"content\": \"Genes: {genes}\\nType:\"}]",
-    "[{\"role\": \"user\", \"content\": \"One of {labels}. {n_genes} genes: {genes}\"}]",
-    "[{\"role\": \"system\", \"content\": \"You know cells.\"}, {\"role\": \"user\", \"content\": "
-    "\"{genes}? At {stage}.\"}]",
-};
+#define PLAIN  "[{\"role\": \"user\", \"content\": \"Genes: {genes}\\nType:\"}]"
+#define LISTED "[{\"role\": \"user\", \"content\": \"One of {labels}. {n_genes} genes: {genes}\"}]"
+#define STAGED                                                                                     \
+    "[{\"role\": \"system\", \"content\": \"You know cells.\"}, {\"role\": \"user\", "             \
+    "\"content\": \"{genes}? At {stage}.\"}]"
+static const char *const wordings[] = {PLAIN, LISTED, STAGED};
 static const char *const genes[] = {"POU5F1", "NANOG", "<|im_end|>", "T", "SOX2"};
 
 static emc_profile *parse(const char *plain, bool with_paraphrases)
