@@ -10,9 +10,11 @@ foreach(subject endpoint endpoint_kept endpoint_parts)
   emt_add_test(NAME test_${subject} SOURCES test_${subject}.c endpoint_case.c
                LINKS emt_stub_endpoint emc_evaluate emc_base)
 endforeach()
+emt_add_test(NAME test_evaluate_results SOURCES test_evaluate_results.c
+  LINKS emc_evaluate emc_base m)
 emt_add_test(NAME test_metrics SOURCES test_metrics.c LINKS emc_evaluate m)
-foreach(subject benchmark prediction)
-  emt_add_test(NAME test_${subject} SOURCES test_${subject}.c LINKS emc_evaluate emc_base)
+foreach(subject baselines benchmark prediction)
+  emt_add_test(NAME test_${subject} SOURCES test_${subject}.c LINKS emc_evaluate emc_base m)
   target_compile_definitions(test_${subject} PRIVATE EMT_BENCHMARKS="${CMAKE_SOURCE_DIR}/benchmarks")
 endforeach()
 add_test(NAME test_evaluate COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/evaluate_test.sh

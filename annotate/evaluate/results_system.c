@@ -348,7 +348,7 @@ static emc_status add_mistakes(emc_text *out, const emc_evaluation *e, const sys
 
 static emc_status add_usage(emc_text *out, const emc_evaluation *e, const system_result *r)
 {
-    static const emc_system_usage none;
+    static const emc_system_usage none = {.cost = NAN};
     const emc_system_usage *usage = r->system->usage ? r->system->usage : &none;
     long long prompt = 0, answer = 0, tries = 0;
 
