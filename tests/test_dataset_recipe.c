@@ -29,7 +29,7 @@ static void test_builtin(void **state)
         assert_int_equal(n_text, n_builtin);
         emc_recipe_close(recipe);
     }
-    assert_int_equal(n, 10);
+    assert_int_equal(n, 11);
     assert_null(emc_recipe_builtin_text("no such", &(size_t){0}));
     assert_null(emc_label_map_builtin_text("no such", &(size_t){0}));
 }

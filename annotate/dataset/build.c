@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "annotate/dataset/build_parts.h"
 #include "annotate/prompt.h"
@@ -27,6 +28,7 @@ typedef struct {
     emc_prompter *prompter;
     int n_labels, n_wordings, most_genes;
     bool *lists_labels; /* [n_wordings] */
+    bool made_folder;
     unsigned char *keep;
     emc_out_file *files[EMC_N_PARTS][N_FILES];
     build_counts counts;
@@ -69,9 +71,10 @@ static bool has_form(const building *b, int form)
 
 /* --- the folder --- */
 
-static emc_status make_folder(const emc_build_options *o)
+static emc_status make_folder(bool *made, const emc_build_options *o)
 {
-    if (mkdir(o->output_dir, 0777) == 0)
+    *made = mkdir(o->output_dir, 0777) == 0;
+    if (*made)
         return EMC_OK;
     if (errno != EEXIST)
         return emc_fail(EMC_ERR_CREATE, "%s: %s", o->output_dir, strerror(errno));
@@ -484,7 +487,7 @@ static emc_status open_all(building *b)
     b->info = emc_recipe_get(b->recipe);
     if (o->tokenizer_dir)
         EMC_TRY(emc_tokenizer_open(&b->tokenizer, o->tokenizer_dir));
-    EMC_TRY(make_folder(o));
+    EMC_TRY(make_folder(&b->made_folder, o));
     EMC_TRY(emc_dataset_open(&b->dataset, b->recipe, &options));
     b->profile = emc_profile_get(emc_dataset_profile(b->dataset));
     b->n_labels = emc_labels_count(emc_dataset_labels(b->dataset));
@@ -588,7 +591,10 @@ emc_status emc_dataset_build(emc_build_summary *out, const emc_build_options *op
         for (int kind = EXAMPLE_UNKNOWN; kind <= EXAMPLE_FEW; kind++)
             out->n_unknown += b->counts.n_kind[kind];
     }
+    const bool made = b->made_folder;
     close_all(b);
+    if (status != EMC_OK && made)
+        rmdir(options->output_dir); /* it is empty: nothing was committed */
     free(b);
     return status;
 }
