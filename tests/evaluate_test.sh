@@ -114,6 +114,15 @@ grep -q '"kind": "dropout"' swept/evaluation.json || fail "no dropout"
 grep -q '"label": "PGC", "n_known"' swept/evaluation.json || fail "no open set"
 expect 0 "" "$emcell" report swept -o page.html
 cmp -s page.html swept/report.html || fail "report makes another page"
+# Every paraphrase, and candidates in other orders, of which this wording lists none.
+expect 0 "" "$emcell" evaluate -b "$sim" -o worded --limit 6 -m "$source/demo/model" \
+    --sweep wording,candidate_order -q --n-bootstrap 10
+[ "$(ls worded/predictions/model-exact.wording.*.jsonl | wc -l)" = 9 ] || fail "not nine wordings"
+labels_of worded/predictions/model-exact.jsonl >plain
+for order in 1 2 3; do
+    labels_of worded/predictions/model-exact.candidate_order.$order.jsonl | cmp -s - plain ||
+        fail "candidates that are not listed change an answer"
+done
 ok "sweeps"
 
 # --- an endpoint, killed midway: nothing is lost, nothing asked twice ---
