@@ -126,7 +126,7 @@ done
 ok "sweeps"
 
 # --- an endpoint, killed midway: nothing is lost, nothing asked twice ---
-"$stub" --content TE --delay-ms 20 >stub.out &
+"$stub" --content TE --delay-ms 50 >stub.out &
 stub_pid=$!
 for _ in $(seq 100); do [ -s stub.out ] && break; sleep 0.05; done
 port=$(head -n 1 stub.out)
