@@ -1,5 +1,6 @@
 #pragma once
-/* Inside cells/: the records of a delimited text file, plain or gzip, by RFC 4180. */
+/* The records of a delimited text file, plain or gzip, by RFC 4180: matrices, and tables of what is
+ * known of cells. */
 
 #include "base/text.h"
 
