@@ -93,9 +93,12 @@ expect 73 "--resume" "$emcell" evaluate -b bench -o eval --split all --limit 60 
 expect 78 "another benchmark, system or setting" "$emcell" evaluate -b bench -o eval --split all \
     --limit 60 -m "$source/demo/model" --answer full --seed 2 --resume
 cp eval/predictions/model-full.jsonl before
+figures() { sed 's/"seconds": [^,]*,//; /"command"/d' eval/evaluation.json; }
+figures >figures_before
 expect 0 "" "$emcell" evaluate -b bench -o eval --split all --limit 60 -m "$source/demo/model" \
     --answer full,greedy,exact,generate --predictions theirs=labels.csv -q --resume
 cmp -s before eval/predictions/model-full.jsonl || fail "a finished evaluation asked again"
+figures | cmp -s - figures_before || fail "a resume changes figures: $(figures | diff - figures_before | head -c 300)"
 # A line that was cut short, and one that failed, are asked again.
 sed '3s/.*/{"id": "heldout_E1_02_000", "outcome": "failed", "error": "no answer"}/' before |
     head -c -40 >eval/predictions/model-full.jsonl

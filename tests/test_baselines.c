@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "annotate/evaluate/logistic.h"
 #include "annotate/evaluate/system.h"
 
 #define N_TRAIN   120
@@ -230,6 +231,93 @@ static void test_markers(void **state)
     emc_benchmark_close(f.benchmark);
 }
 
+/* The regression over log-normalised values, fitted again with dense rows; labels without train
+ * items get nothing, and do not change the others. */
+static void test_logistic(void **state)
+{
+    (void)state;
+    static fixture f;
+    static double rows[N_TRAIN][MAX_GENES];
+    static int64_t begin[N_TRAIN + 1];
+    static int32_t feature[N_TRAIN * 400];
+    static double value[N_TRAIN * 400];
+    static int classes[N_TRAIN], present[64];
+    enum { N = 40 }; /* few, so that labels are missing */
+    int n_present = 0, n_entries = 0;
+
+    open_fixture(&f);
+    for (int i = 0; i < N; i++) {
+        const emc_bench_item *item = emc_benchmark_item(f.benchmark, f.train[i]);
+        for (int g = 0; g < item->n_genes; g++)
+            rows[i][gene_index(&f, item->genes[g])] = log1p(1e4 * item->values[g] / item->total);
+    }
+    for (int k = 0; k < f.n_labels; k++) {
+        bool has = false;
+        for (int i = 0; i < N; i++)
+            if (emc_benchmark_item(f.benchmark, f.train[i])->label == k) {
+                classes[i] = n_present;
+                has = true;
+            }
+        if (has)
+            present[n_present++] = k;
+    }
+    assert_true(n_present > 5 && n_present < f.n_labels);
+    for (int i = 0; i < N; i++) {
+        begin[i] = n_entries;
+        for (int g = 0; g < f.n_genes; g++)
+            if (rows[i][g] > 0) {
+                feature[n_entries] = g;
+                value[n_entries++] = rows[i][g];
+            }
+        begin[i + 1] = n_entries;
+    }
+    const emc_sparse_rows sparse = {N, f.n_genes, begin, feature, value};
+    emc_logistic model;
+    EMT_OK(emc_logistic_fit(&model, &sparse, classes, n_present, 1, 1e-3, 1000, NULL));
+    EMT_OK(ask(&f, "logistic", -1, N));
+    for (int q = 0; q < N_ASKED; q++) {
+        const emc_bench_item *item = emc_benchmark_item(f.benchmark, f.asked[q]);
+        double scores[64] = {0}, probs[64];
+        int32_t genes[400];
+        double values[400];
+        int n = 0;
+        for (int g = 0; g < item->n_genes; g++) {
+            const int index = gene_index(&f, item->genes[g]);
+            if (index >= model.n_features)
+                continue;
+            genes[n] = index;
+            values[n++] = log1p(1e4 * item->values[g] / item->total);
+        }
+        emc_logistic_predict(probs, &model, genes, values, n);
+        for (int k = 0; k < n_present; k++)
+            scores[present[k]] = probs[k];
+        double sum = 0;
+        for (int k = 0; k < f.n_labels; k++) { /* both stop within the same tolerance */
+            assert_true(fabs(f.probs[q][k] - scores[k]) < 1e-3);
+            sum += scores[k];
+        }
+        assert_true(fabs(sum - 1) < 1e-12);
+    }
+    emc_logistic_free(&model);
+    /* Nothing speaks for what is offered: all are equal. */
+    int absent[2], n_absent = 0;
+    for (int k = 0; k < f.n_labels && n_absent < 2; k++) {
+        bool has = false;
+        for (int i = 0; i < n_present; i++)
+            has |= present[i] == k;
+        if (!has)
+            absent[n_absent++] = k;
+    }
+    for (int q = 0; q < N_ASKED; q++) {
+        f.questions[q].candidates = absent;
+        f.questions[q].n_candidates = n_absent;
+    }
+    EMT_OK(ask(&f, "majority", -1, N));
+    for (int q = 0; q < N_ASKED; q++)
+        assert_true(f.probs[q][absent[0]] == 1.0 / n_absent);
+    emc_benchmark_close(f.benchmark);
+}
+
 /* What is held out gets nothing, nor what was not offered; without train items there is one line.
  */
 static void test_limits(void **state)
@@ -263,9 +351,8 @@ static void test_limits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_counts),
-        cmocka_unit_test(test_neighbours),
-        cmocka_unit_test(test_markers),
+        cmocka_unit_test(test_counts),  cmocka_unit_test(test_neighbours),
+        cmocka_unit_test(test_markers), cmocka_unit_test(test_logistic),
         cmocka_unit_test(test_limits),
     };
 

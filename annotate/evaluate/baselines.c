@@ -60,6 +60,8 @@ struct work {
     int *nearest;    /* [K_NEIGHBOURS] */
     int *classes;    /* [n_train] */
     emc_logistic model;
+    int *present, n_present; /* labels that the train items have, rising */
+    double *present_probs;
 };
 
 /* --- vectors --- */
@@ -312,23 +314,46 @@ static emc_status score_knn(work *w, const emc_question *q, double *scores)
 
 /* --- logistic regression --- */
 
+/* Only labels that have train items: the intercept of any other would have no bound. */
 static emc_status learn_logistic(work *w)
 {
+    int *classes = NULL;
+
     EMC_TRY(learn_vectors(w));
+    EMC_TRY(emc_alloc(&w->present, (size_t)w->n_labels + 1, sizeof *w->present, "classes"));
+    EMC_TRY(
+        emc_alloc(&w->present_probs, (size_t)w->n_labels + 1, sizeof *w->present_probs, "classes"));
+    EMC_TRY(emc_alloc(&classes, (size_t)w->pass->n_train + 1, sizeof *classes, "classes"));
+    for (int k = 0; k < w->n_labels; k++) {
+        if (!is_learnt(w, k))
+            continue;
+        for (int i = 0; i < w->pass->n_train; i++)
+            if (w->classes[i] == k)
+                classes[i] = w->n_present;
+        w->present[w->n_present++] = k;
+    }
     const emc_sparse_rows rows = {w->pass->n_train, (int)emc_str_map_count(w->genes),
                                   w->train.begin, w->train.feature, w->train.value};
-    return emc_logistic_fit(&w->model, &rows, w->classes, w->n_labels, LOGISTIC_C, TOLERANCE,
-                            MOST_STEPS, w->pass->cancel);
+    const emc_status status = emc_logistic_fit(&w->model, &rows, classes, w->n_present, LOGISTIC_C,
+                                               TOLERANCE, MOST_STEPS, w->pass->cancel);
+    free(classes);
+    EMC_TRY(status);
+    if (w->model.gradient > TOLERANCE && w->pass->on_log)
+        w->pass->on_log(w->pass->context,
+                        "logistic: stopped before its tolerance was reached; its answers are those "
+                        "of the last step");
+    return EMC_OK;
 }
 
 static emc_status score_logistic(work *w, const emc_question *q, double *scores)
 {
     clear_vectors(&w->asked);
     EMC_TRY(add_vector(w, &w->asked, q, false));
-    emc_logistic_predict(scores, &w->model, w->asked.feature, w->asked.value, w->asked.begin[1]);
-    for (int k = 0; k < w->n_labels; k++)
-        if (!is_learnt(w, k))
-            scores[k] = 0;
+    emc_logistic_predict(w->present_probs, &w->model, w->asked.feature, w->asked.value,
+                         w->asked.begin[1]);
+    memset(scores, 0, (size_t)w->n_labels * sizeof *scores);
+    for (int k = 0; k < w->n_present; k++)
+        scores[w->present[k]] = w->present_probs[k];
     return EMC_OK;
 }
 
@@ -346,7 +371,8 @@ static const baseline baselines[] = {
     {"knn", "15 nearest cells by ranked genes, cosine", "{\"k\": 15}", true, true, false,
      learn_neighbours, score_knn},
     {"logistic", "multinomial logistic regression on log-normalised expression",
-     "{\"c\": 1, \"tolerance\": 0.001}", true, false, true, learn_logistic, score_logistic},
+     "{\"c\": 1, \"tolerance\": 0.001, \"most_steps\": 1000, \"scale\": 10000}", true, false, true,
+     learn_logistic, score_logistic},
 };
 
 const char *emc_baseline_name(int index)
@@ -363,20 +389,34 @@ static void free_work(work *w)
     free(w->similar);
     free(w->nearest);
     free(w->classes);
+    free(w->present);
+    free(w->present_probs);
     emc_logistic_free(&w->model);
 }
 
-/* Only what is offered, and not the label that is held out. */
+static bool is_offered(const work *w, const emc_question *q, int label)
+{
+    bool offered = q->n_candidates == 0;
+
+    for (int c = 0; c < q->n_candidates && !offered; c++)
+        offered = q->candidates[c] == label;
+    return offered && label != w->pass->held_out;
+}
+
+/* Only what is offered, and not the label that is held out. Where nothing speaks for any of these,
+ * all are equal. */
 static void normalise(double *scores, const work *w, const emc_question *q)
 {
     double sum = 0;
 
     for (int k = 0; k < w->n_labels; k++) {
-        bool offered = q->n_candidates == 0;
-        for (int c = 0; c < q->n_candidates && !offered; c++)
-            offered = q->candidates[c] == k;
-        if (!offered || k == w->pass->held_out)
+        if (!is_offered(w, q, k))
             scores[k] = 0;
+        sum += scores[k];
+    }
+    const bool nothing = !(sum > 0);
+    for (int k = 0; k < w->n_labels && nothing; k++) {
+        scores[k] = is_offered(w, q, k);
         sum += scores[k];
     }
     for (int k = 0; k < w->n_labels && sum > 0; k++)
@@ -418,6 +458,9 @@ static emc_status run(emc_system *system, const emc_pass *pass)
                         "%s: the benchmark has no train items to learn from; leave this baseline "
                         "out",
                         w.kind->name);
+    for (int i = 0; i < pass->n_train; i++)
+        if (emc_benchmark_item(pass->benchmark, pass->train[i])->label < 0)
+            return emc_fail(EMC_ERR_ARG, "%s: a train item without a label", w.kind->name);
     status = emc_alloc(&scores, (size_t)w.n_labels + 1, sizeof *scores, "scores");
     if (status == EMC_OK)
         status = w.kind->prepare(&w);

@@ -64,7 +64,7 @@ emc_status emc_predictions_put(emc_predictions *predictions, int item,
                                const emc_prediction *prediction);
 
 /* One line of JSON without its line end, appended; and back. `name` and line are for messages.
- * Probabilities keep 9 digits, scores 17. EMC_ERR_FORMAT: not such a line, an id that is no item,
+ * Numbers keep all their digits. EMC_ERR_FORMAT: not such a line, an id that is no item,
  * labels that are not the benchmark's. */
 emc_status emc_prediction_write(emc_text *out, const emc_benchmark *benchmark, int item,
                                 const emc_prediction *prediction);

@@ -65,7 +65,7 @@ emc_status emc_prediction_write(emc_text *out, const emc_benchmark *benchmark, i
     if (p->probs) {
         EMC_TRY(emc_text_add_string(out, ", \"probs\": ["));
         for (int i = 0; i < n; i++)
-            EMC_TRY(emc_text_addf(out, "%s%.9g", i > 0 ? "," : "", p->probs[i]));
+            EMC_TRY(emc_text_addf(out, "%s%.17g", i > 0 ? "," : "", p->probs[i]));
         EMC_TRY(emc_text_add_string(out, "]"));
     }
     EMC_TRY(emc_text_addf(out,
