@@ -351,6 +351,8 @@ static void print_number(const cJSON *system, const char *key, bool with_interva
 
     if (isnan(value))
         printf(with_interval ? "%22s" : "%9s", "-");
+    else if (with_interval && isnan(member_of(system, key, "low")))
+        printf("  %-20.3f", value);
     else if (with_interval)
         printf("  %.3f [%.3f, %.3f]", value, member_of(system, key, "low"),
                member_of(system, key, "high"));

@@ -108,7 +108,7 @@ static emc_status add_pair(emc_text *out, const emc_evaluation *e, const system_
     }
     for (int i = 0; i < n; i++)
         differences[i] = a->accuracies[i] - b->accuracies[i];
-    const double p = n > 0 ? emc_bootstrap_p(differences, n) : NAN;
+    const double p = n > 0 && !isnan(differences[0]) ? emc_bootstrap_p(differences, n) : NAN;
     EMC_TRY(emc_text_add_string(out, "  {"));
     EMC_TRY(results_add_string(out, "a", a->system->name));
     EMC_TRY(emc_text_add_string(out, ", "));

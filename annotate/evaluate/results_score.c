@@ -351,7 +351,11 @@ emc_status bootstrap_systems(system_result *results, int n, const emc_evaluation
             results[s].figures[f].value = figures[f];
             results[s].figures[f].low = emc_quantile(of, e->n_bootstrap, 0.025);
             results[s].figures[f].high = emc_quantile(of, e->n_bootstrap, 0.975);
+            if (n_clusters < 2) /* one embryo tells nothing of others: no interval */
+                results[s].figures[f].low = results[s].figures[f].high = NAN;
         }
+        for (size_t b = 0; b < draws && n_clusters < 2; b++)
+            results[s].accuracies[b] = NAN;
     }
     free(clusters);
     free(values);
