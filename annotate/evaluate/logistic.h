@@ -29,7 +29,8 @@ typedef struct {
 /*
  * Minimises  C * sum_r -log softmax(W x_r + b)[class[r]]  +  1/2 |W|^2  by L-BFGS (Liu and Nocedal
  * 1989, Math. Program. 45:503; ten pairs, backtracking by Armijo's rule) until the largest part of
- * the gradient is at most `tolerance` or after `most` steps. Intercepts are not penalised. Convex,
+ * the gradient is at most `tolerance`, after `most` steps, or when rounding leaves no better step;
+ * `gradient` says where it ended. Intercepts are not penalised. Convex,
  * so where it starts (zero) does not matter. EMC_ERR_CANCELLED. Free *out in any case.
  */
 emc_status emc_logistic_fit(emc_logistic *out, const emc_sparse_rows *rows, const int *classes,

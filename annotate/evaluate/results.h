@@ -26,9 +26,9 @@
  *   name kind description settings (object) hash (of settings and predictions)
  *   n n_embryos n_datasets
  *   outcomes    {label, unknown, invalid, off_list, empty, refused, failed} counts, sum n
- *   rates       {invalid, off_list, empty, format_failure, truncated, several} each an INTERVAL
- *   metrics     {accuracy, accuracy_valid, balanced_accuracy, macro_f1, weighted_f1, mcc, kappa,
- *                sctab_accuracy, graded, lineage_accuracy, hierarchical_f1, ece_width, ece_mass,
+ *   rates       {invalid, off_list, empty (refused ones, too), format_failure, truncated, several}
+ * each an INTERVAL metrics     {accuracy, accuracy_valid, balanced_accuracy, macro_f1, weighted_f1,
+ * mcc, kappa, sctab_accuracy, graded, lineage_accuracy, hierarchical_f1, ece_width, ece_mass,
  *                brier, nll, aurc, coverage_80, coverage_90, coverage_95} each an INTERVAL or null
  *   classes     [{label, n, n_predicted, precision, recall, f1, few}] in label order; few: n < 20
  *   confusion   [[count]] rows: right labels, then "unknown" where there are such items; columns:

@@ -10,21 +10,12 @@
 
 #define MOST_BYTES ((size_t)1 << 30)
 
-static void fact(page *p, const char *name, const char *value)
-{
-    page_raw(p, "<div><dt>");
-    page_text(p, name);
-    page_raw(p, "</dt><dd>");
-    page_text(p, value && *value ? value : "\u2013");
-    page_raw(p, "</dd></div>\n");
-}
-
 static void count_fact(page *p, const char *name, const cJSON *object, const char *key)
 {
     char text[PAGE_NUMBER];
 
     page_count(text, page_value(p, object, key));
-    fact(p, name, text);
+    page_fact(p, name, text);
 }
 
 static void what_it_is(page *p, const cJSON *benchmark)
@@ -37,8 +28,8 @@ static void what_it_is(page *p, const cJSON *benchmark)
     count_fact(p, "embryos", benchmark, "n_embryos");
     count_fact(p, "datasets", benchmark, "n_datasets");
     count_fact(p, "items to learn from", benchmark, "n_train");
-    fact(p, "split", page_string(p, benchmark, "split"));
-    fact(p, "version", page_string(p, benchmark, "version"));
+    page_fact(p, "split", page_string(p, benchmark, "split"));
+    page_fact(p, "version", page_string(p, benchmark, "version"));
     page_raw(p, "</dl>\n");
     if (source && *source)
         page_note(p, "Source: %s", source);

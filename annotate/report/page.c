@@ -124,6 +124,15 @@ void page_section(page *p, const char *id, const char *heading)
     page_raw(p, "</h2>\n");
 }
 
+void page_fact(page *p, const char *name, const char *value)
+{
+    page_raw(p, "<div><dt>");
+    page_text(p, name);
+    page_raw(p, "</dt><dd>");
+    page_text(p, value && *value ? value : "\u2013");
+    page_raw(p, "</dd></div>\n");
+}
+
 /* --- tables --- */
 
 void page_table_begin(page *p, const char *caption, const char *const *heads, int n,

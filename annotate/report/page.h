@@ -33,6 +33,9 @@ void page_f(page *p, const char *format, ...) EMC_PRINTF(2, 3); /* markup with n
 void page_section(page *p, const char *id, const char *heading);
 void page_note(page *p, const char *format, ...) EMC_PRINTF(2, 3); /* a paragraph; escaped */
 
+/* A name and its value in a <dl class="facts">; NULL and "" are a dash. */
+void page_fact(page *p, const char *name, const char *value);
+
 /* A table that scrolls in its own box. Columns: heads, each with 'l' or 'r' in `align`. */
 void page_table_begin(page *p, const char *caption, const char *const *heads, int n,
                       const char *align);

@@ -21,17 +21,6 @@ typedef struct {
     tally tally;
 } run;
 
-static void fact(page *p, const char *name, const char *value)
-{
-    if (!value || !*value)
-        return;
-    page_raw(p, "<div><dt>");
-    page_text(p, name);
-    page_raw(p, "</dt><dd>");
-    page_text(p, value);
-    page_raw(p, "</dd></div>\n");
-}
-
 static void summary(page *p, const run *r)
 {
     char text[PAGE_NUMBER];
@@ -52,16 +41,16 @@ static void summary(page *p, const run *r)
                (long long)r->survey.n_damaged);
     page_raw(p, "<dl class=\"facts\">\n");
     page_count(text, (double)r->tally.n_cells);
-    fact(p, "cells", text);
+    page_fact(p, "cells", text);
     page_count(text, (double)r->tally.n_status[EMC_CELL_OK]);
-    fact(p, "with a label", text);
+    page_fact(p, "with a label", text);
     page_number(text,
                 r->survey.n_scores > 0 ? r->survey.sum_score / (double)r->survey.n_scores : NAN, 3);
-    fact(p, "mean probability", text);
-    fact(p, "answer", emc_plan_get(&r->plan.pins, "--answer"));
-    fact(p, "genes a cell", emc_plan_get(&r->plan.pins, "--n-genes"));
-    fact(p, "profile", emc_plan_get(&r->plan.notes, "profile_name"));
-    fact(p, "gene names", emc_plan_get(&r->plan.notes, "gene_match"));
+    page_fact(p, "mean probability", text);
+    page_fact(p, "answer", emc_plan_get(&r->plan.pins, "--answer"));
+    page_fact(p, "genes a cell", emc_plan_get(&r->plan.pins, "--n-genes"));
+    page_fact(p, "profile", emc_plan_get(&r->plan.notes, "profile_name"));
+    page_fact(p, "gene names", emc_plan_get(&r->plan.notes, "gene_match"));
     page_raw(p, "</dl>\n");
 }
 
