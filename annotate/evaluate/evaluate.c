@@ -9,11 +9,11 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "annotate/evaluate/results.h"
 #include "annotate/evaluate/sweep.h"
+#include "annotate/progress.h"
 #include "base/file.h"
 #include "base/size.h"
 
@@ -44,14 +44,6 @@ typedef struct {
     const int *places; /* [n] which question of the pass each asked one is */
     emc_text line;
 } evaluation;
-
-static double seconds_now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* --- which items --- */
 
@@ -303,12 +295,12 @@ static emc_status ask(evaluation *e, kept_pass *k, const eval_questions *questio
             .context = e,
             .cancel = o->cancel,
         };
-        const double begin = seconds_now();
+        const double begin = emc_seconds();
         e->now = k;
         e->questions = questions;
         e->places = places;
         status = system->run(system, &pass);
-        k->seconds = seconds_now() - begin;
+        k->seconds = emc_seconds() - begin;
     }
     free(places);
     free(open);
