@@ -34,5 +34,6 @@ function(emc_set_up_cuda target)
   target_include_directories(${target} SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
   target_compile_definitions(${target} PRIVATE EMC_CUDA_ARCHITECTURES="${EMC_CUDA_ARCHITECTURES}")
   # Programs are linked as C; what nvcc compiles is C++.
-  target_link_libraries(${target} PRIVATE CUDA::cudart_static CUDA::cublasLt stdc++)
+  target_link_libraries(${target} PRIVATE CUDA::cudart_static CUDA::cublasLt stdc++
+    ${CMAKE_DL_LIBS})
 endfunction()

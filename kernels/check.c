@@ -23,7 +23,8 @@ static bool is_multiple_of_8(int n)
 
 /* --- Weights ---------------------------------------------------------------------------------- */
 
-emc_status emc_check_matrix(const emc_matrix_part *parts, int n_parts, int k, int *n_rows)
+emc_status emc_check_matrix(const emc_matrix_part *parts, int n_parts, int k, bool may_lack_data,
+                            int *n_rows)
 {
     int sum = 0;
 
@@ -31,7 +32,7 @@ emc_status emc_check_matrix(const emc_matrix_part *parts, int n_parts, int k, in
         return emc_fail(EMC_ERR_ARG, "matrix_open: n_parts=%d k=%d, need both >= 1", n_parts, k);
     for (int i = 0; i < n_parts; i++) {
         const emc_matrix_part *part = &parts[i];
-        if (!part->data || part->n_rows < 1 || part->n_rows > INT_MAX - sum)
+        if ((!part->data && !may_lack_data) || part->n_rows < 1 || part->n_rows > INT_MAX - sum)
             return emc_fail(EMC_ERR_ARG,
                             "matrix_open: part %d has n_rows=%d, need data and n_rows >= 1, in "
                             "all below 2^31",
@@ -168,8 +169,12 @@ emc_status emc_check_linear(emc_dtype dtype, const emc_linear_args *args, emc_sh
     EMC_TRY(check_product(&p));
     /* A device may write the rows that there is only room for. */
     const int rows = args->batch_rows > args->rows ? args->batch_rows : args->rows;
-    const size_t row_bytes = emc_dtype_bytes(dtype) * (size_t)rows;
-    const size_t out_bytes = row_bytes * (size_t)args->n, x_bytes = row_bytes * (size_t)w.k;
+    const size_t out_size = emc_dtype_bytes(args->out_f32 ? EMC_F32 : dtype);
+    const size_t out_bytes = out_size * (size_t)rows * (size_t)args->n;
+    const size_t x_bytes = emc_dtype_bytes(dtype) * (size_t)rows * (size_t)w.k;
+    if (args->out_f32 && args->residual)
+        return emc_fail(EMC_ERR_ARG, "linear: rows=%d n=%d k=%d, a residual and f32 results",
+                        args->rows, args->n, w.k);
     if (!aligned(args->out) || (args->residual && !aligned(args->residual)))
         return emc_fail(EMC_ERR_ARG,
                         "linear: rows=%d n=%d k=%d, out or residual is not 16-byte aligned",
@@ -188,13 +193,83 @@ emc_status emc_check_head(const emc_head_args *args, emc_shape w, emc_shape lora
     const product p = {"head", args->x, args->rows, 0, w.n, w, lora};
 
     EMC_TRY(check_product(&p));
-    if (args->n_ids < 1 || args->n_ids > w.n)
-        return emc_fail(EMC_ERR_ARG, "head: n_ids=%d of a vocabulary of %d", args->n_ids, w.n);
+    if (args->first_id < 0 || args->first_id > INT_MAX - w.n)
+        return emc_fail(EMC_ERR_ARG, "head: first_id=%d of %d ids", args->first_id, w.n);
+    if (args->n_ids < 1 || args->n_ids > args->first_id + w.n)
+        return emc_fail(EMC_ERR_ARG, "head: n_ids=%d of a vocabulary of %d", args->n_ids,
+                        args->first_id + w.n);
     if (args->n_top < 1 || args->n_top > EMC_MAX_TOP)
         return emc_fail(EMC_ERR_ARG, "head: n_top=%d, need 1 to %d", args->n_top, EMC_MAX_TOP);
     if (!args->wanted_begin || !args->log_sum || !args->top_ids)
         return emc_fail(EMC_ERR_ARG, "head: rows=%d, wanted_begin, log_sum or top_ids is missing",
                         args->rows);
+    return EMC_OK;
+}
+
+emc_status emc_check_merge_heads(const emc_merge_heads_args *args)
+{
+    if (args->rows < 1 || args->n_slices < 1 || args->stride < args->rows)
+        return emc_fail(EMC_ERR_ARG,
+                        "merge_heads: rows=%d n_slices=%d stride=%d, need the first two >= 1 and "
+                        "stride >= rows",
+                        args->rows, args->n_slices, args->stride);
+    if (!args->log_sum || !args->top_ids || !args->slice_log_sums || !args->slice_ids ||
+        !args->slice_logits)
+        return emc_fail(EMC_ERR_ARG, "merge_heads: rows=%d, an array is missing", args->rows);
+    return EMC_OK;
+}
+
+emc_status emc_check_round(emc_dtype dtype, const void *out, const float *x, size_t n)
+{
+    if (n < 1 || !aligned(out) || !aligned(x) ||
+        overlap(out, n * emc_dtype_bytes(dtype), x, n * sizeof *x))
+        return emc_fail(EMC_ERR_ARG,
+                        "round: n=%zu, need n >= 1 and 16-byte aligned tensors that do not overlap",
+                        n);
+    return EMC_OK;
+}
+
+/* --- Collectives ------------------------------------------------------------------------------ */
+
+emc_status emc_check_comms(emc_device *const *devices, int n, double deadline_s)
+{
+    if (n < 1 || !(deadline_s > 0))
+        return emc_fail(EMC_ERR_ARG, "comms_open: n=%d deadline_s=%g, need n >= 1 and a time", n,
+                        deadline_s);
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < i; k++)
+            if (devices[i] == devices[k])
+                return emc_fail(EMC_ERR_ARG, "comms_open: ranks %d and %d are one device", k, i);
+    return EMC_OK;
+}
+
+emc_status emc_check_all_reduce(const void *x, size_t n, emc_dtype dtype)
+{
+    if (n < 1 || !aligned(x) || (dtype != EMC_F32 && dtype != EMC_BF16))
+        return emc_fail(EMC_ERR_ARG,
+                        "all_reduce: n=%zu dtype %d, need n >= 1, F32 or BF16, and x 16-byte "
+                        "aligned",
+                        n, (int)dtype);
+    return EMC_OK;
+}
+
+emc_status emc_check_all_gather(const void *out, const void *x, size_t n_bytes, int rank, int n)
+{
+    const char *mine = (const char *)out + (size_t)rank * n_bytes;
+
+    if (n_bytes < 1 || !aligned(out) || !x ||
+        (x != mine && overlap(out, n_bytes * (size_t)n, x, n_bytes)))
+        return emc_fail(EMC_ERR_ARG,
+                        "all_gather: %zu bytes of %d ranks, need at least 1, out 16-byte aligned, "
+                        "and x apart from it or in its place there",
+                        n_bytes, n);
+    return EMC_OK;
+}
+
+emc_status emc_check_broadcast(const void *x, size_t n_bytes)
+{
+    if (n_bytes < 1 || !x)
+        return emc_fail(EMC_ERR_ARG, "broadcast: %zu bytes, need at least 1", n_bytes);
     return EMC_OK;
 }
 

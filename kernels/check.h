@@ -23,8 +23,9 @@ typedef struct {
     int k;
 } emc_shape;
 
-/* *n_rows: of all parts together. */
-emc_status emc_check_matrix(const emc_matrix_part *parts, int n_parts, int k, int *n_rows);
+/* *n_rows: of all parts together. may_lack_data: matrices are filled by matrix_broadcast, too. */
+emc_status emc_check_matrix(const emc_matrix_part *parts, int n_parts, int k, bool may_lack_data,
+                            int *n_rows);
 emc_status emc_check_lora(const emc_lora_spec *spec);
 
 /* has_scale: the update has a column_scale. */
@@ -43,6 +44,14 @@ emc_status emc_check_gather_rows(const void *out, const void *x, const int32_t *
 emc_status emc_check_linear(emc_dtype dtype, const emc_linear_args *args, emc_shape w,
                             emc_shape lora);
 emc_status emc_check_head(const emc_head_args *args, emc_shape w, emc_shape lora);
+
+emc_status emc_check_merge_heads(const emc_merge_heads_args *args);
+emc_status emc_check_round(emc_dtype dtype, const void *out, const float *x, size_t n);
+
+emc_status emc_check_comms(emc_device *const *devices, int n, double deadline_s);
+emc_status emc_check_all_reduce(const void *x, size_t n, emc_dtype dtype);
+emc_status emc_check_all_gather(const void *out, const void *x, size_t n_bytes, int rank, int n);
+emc_status emc_check_broadcast(const void *x, size_t n_bytes);
 
 emc_status emc_check_rope_store(const emc_rope_args *args);
 

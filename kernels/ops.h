@@ -48,11 +48,13 @@ typedef struct emc_device emc_device;
 typedef struct emc_matrix emc_matrix; /* weights [n, k] on a device */
 typedef struct emc_lora emc_lora;     /* a low-rank update of a matrix, on a device */
 typedef struct emc_event emc_event;   /* a place in the queue that can be waited for */
+typedef struct emc_comm emc_comm;     /* a device's place among devices that compute together */
 
 /* Rows of a matrix as a file holds them: [n_rows, k], no gaps, any alignment. */
 typedef struct {
     const void *data; /* host memory; must stay valid and unchanged until the matrix is closed, on
-                         a device that copies_weights until the next sync */
+                         a device that copies_weights until the next sync. NULL, on such a device:
+                         the rows' numbers come by matrix_broadcast */
     emc_dtype dtype;
     int n_rows;
 } emc_matrix_part;
@@ -79,7 +81,7 @@ typedef struct {
 
 /* out[r][j] = sum_i x[r][i] w[first + j][i]  (+ lora)  (+ residual[r][j]) */
 typedef struct {
-    void *out;            /* T [rows, n]; must not overlap x */
+    void *out;            /* T [rows, n], or f32 where out_f32; must not overlap x */
     const void *x;        /* T [rows, k] */
     const emc_matrix *w;  /* [w_rows, k] */
     int first;            /* first row of w that is used */
@@ -89,6 +91,7 @@ typedef struct {
     int rows;             /* >= 1 */
     int batch_rows;       /* rows that out, x and residual have room for, >= rows; 0: rows. Those
                              from `rows` on may be read, and written with anything */
+    bool out_f32;         /* not rounded to T; then there is no residual */
 } emc_linear_args;
 
 /*
@@ -170,20 +173,21 @@ typedef struct {
 } emc_attention_args;
 
 /*
- * logits[r][j] = sum_i x[r][i] w[j][i] (+ lora), f32, never rounded to T, for j in [0, vocab).
+ * logits[r][j] = sum_i x[r][i] w[j][i] (+ lora), f32, never rounded to T, for j in [0, vocab). Row
+ * j of w has the id first_id + j: of a vocabulary that is cut into slices this is one.
  *
- * For each row: log_sum[r] = log sum_j exp(logits[r][j]) over the whole vocabulary; top_ids[r] the
- * n_top ids below n_ids of the largest logits, falling, the lowest id first on a tie, -1 where
- * there are no more that are not NaN; and the logits of the ids
- * wanted[wanted_begin[r] .. wanted_begin[r + 1]), in that order. The full matrix is stored only
- * where all_logits is given.
+ * For each row: log_sum[r] = log sum_j exp(logits[r][j]) over all rows of w; top_ids[r] the n_top
+ * ids below n_ids of the largest logits, falling, the lowest id first on a tie, -1 where there are
+ * no more that are not NaN; and the logits of the ids
+ * wanted[wanted_begin[r] .. wanted_begin[r + 1]), in that order, 0 for an id that w has not. The
+ * full matrix is stored only where all_logits is given.
  */
 typedef struct {
     const void *x;               /* T [rows, k] */
     const emc_matrix *w;         /* [vocab, k] */
     const emc_lora *lora;        /* or NULL */
     const int32_t *wanted_begin; /* [rows + 1], rising from 0 */
-    const int32_t *wanted;       /* ids in [0, vocab) */
+    const int32_t *wanted;       /* ids >= 0 */
     float *wanted_logits;        /* [wanted_begin[rows]] */
     float *log_sum;              /* [rows] */
     int32_t *top_ids;            /* [rows, n_top] */
@@ -191,9 +195,27 @@ typedef struct {
     float *all_logits;           /* [rows, vocab] or NULL */
     int rows;                    /* >= 1 */
     int batch_rows;              /* rows that x has room for, as emc_linear_args */
-    int n_ids; /* ids in use, 1 to vocab; the rows of w from here on are padding */
+    int first_id;                /* >= 0 */
+    int n_ids; /* ids in use, 1 to first_id + vocab; the rows of w from here on are padding */
     int n_top; /* 1 to EMC_MAX_TOP */
 } emc_head_args;
+
+/*
+ * What head gave for each of n_slices slices of one vocabulary, put together: log_sum over all of
+ * them, and of their first top_ids (n_top is 1) the one of the largest logit, the lowest id on a
+ * tie, -1 where all are. Slice s has its arrays `stride` elements behind those of slice s - 1, and
+ * ids that rise from slice to slice.
+ */
+typedef struct {
+    float *log_sum;              /* [rows] */
+    int32_t *top_ids;            /* [rows] */
+    const float *slice_log_sums; /* [rows] of the first slice */
+    const int32_t *slice_ids;    /* as slice_log_sums */
+    const float *slice_logits;   /* as slice_log_sums; undefined where the id is -1 */
+    int stride;                  /* elements of 4 bytes, >= rows */
+    int n_slices;                /* >= 1 */
+    int rows;                    /* >= 1 */
+} emc_merge_heads_args;
 
 typedef struct {
     void (*close)(emc_device *dev); /* after everything that was opened on it; NULL is fine */
@@ -297,6 +319,44 @@ typedef struct {
                               int n, int dim);
 
     emc_status (*head)(emc_device *dev, const emc_head_args *args);
+    emc_status (*merge_heads)(emc_device *dev, const emc_merge_heads_args *args);
+
+    /*
+     * Places for n distinct devices of this kind, out[i] for devices[i], its rank is i. deadline_s:
+     * the longest that opening, or any rank in a collective, may wait for the others; above 0.
+     * GPUs use NCCL, whose order of sums is a promise only with NCCL_ALGO=Ring and
+     * NCCL_NVLS_ENABLE=0 in the environment before its first call. EMC_ERR_DEVICE: no library for
+     * it, too old a one, or it failed. close: when no rank calls any more.
+     */
+    emc_status (*comms_open)(emc_comm **out, emc_device *const *devices, int n, double deadline_s);
+    void (*comm_close)(emc_device *dev, emc_comm *comm); /* NULL is fine */
+
+    /* From any thread: whoever waits in the group, or comes later, gets EMC_ERR_LOST. */
+    void (*comm_abort)(emc_comm *comm);
+
+    /*
+     * Collectives. Every rank calls the same ones in the same order, each on its own device and
+     * from a thread of its own. The results are the same bits on every rank, and the same whenever
+     * n is. EMC_ERR_LOST, here or from what waits for the queue later: a rank failed, did not come
+     * before the deadline, or the group was aborted; then it is of no use any more.
+     */
+
+    /* x[i] = sum over ranks of their x[i], n elements of `dtype`, F32 or BF16; sums in f32, or in
+     * BF16 rounded on the way from rank to rank. */
+    emc_status (*all_reduce)(emc_device *dev, emc_comm *comm, void *x, size_t n, emc_dtype dtype);
+
+    /* Rank r's n_bytes of x at out + r * n_bytes. x may lie there itself, else apart from out. */
+    emc_status (*all_gather)(emc_device *dev, emc_comm *comm, void *out, const void *x,
+                             size_t n_bytes);
+
+    /* n_bytes of rank 0's x to every other's. */
+    emc_status (*broadcast)(emc_device *dev, emc_comm *comm, void *x, size_t n_bytes);
+
+    /* The same for a matrix of one shape on all ranks, of a device that copies_weights. */
+    emc_status (*matrix_broadcast)(emc_device *dev, emc_comm *comm, emc_matrix *matrix);
+
+    /* out[i] = x[i] rounded to T: T [n] from f32 [n]; they must not overlap. n >= 1. */
+    emc_status (*round)(emc_device *dev, void *out, const float *x, size_t n);
 
     /*
      * What the first call with these sizes would do beside the operation itself: choose how it is
@@ -312,6 +372,10 @@ typedef struct {
     /* Everything that was chosen by measuring and that bits depend on, as one line of JSON.
      * Borrowed until the next call. "{}": nothing. */
     const char *(*chosen)(emc_device *dev);
+
+    /* From now on as another device of the same kind chose: what its `chosen` gave. EMC_ERR_CONFIG:
+     * damaged, or of another kind of machine. */
+    emc_status (*adopt)(emc_device *dev, const char *chosen);
 } emc_ops;
 
 /* Every device begins with this. */

@@ -7,6 +7,7 @@ endif()
 
 emt_add_test(NAME test_attention SOURCES test_attention.c attention_case.c ref/ref_attention.c
   LINKS emt_device)
+emt_add_test(NAME test_comm SOURCES test_comm.c LINKS emt_device Threads::Threads)
 emt_add_test(NAME test_embed SOURCES test_embed.c LINKS emt_device)
 emt_add_test(NAME test_gather_rows SOURCES test_gather_rows.c LINKS emt_device)
 emt_add_test(NAME test_head SOURCES test_head.c ref/ref_linear.c LINKS emt_device)
@@ -19,6 +20,8 @@ emt_add_virtual_test(NAME test_attention SOURCES test_attention.c attention_case
   ref/ref_attention.c LINKS emt_device)
 emt_add_virtual_test(NAME test_attention_access SOURCES test_attention_access.c attention_case.c
   LINKS emt_device)
+emt_add_virtual_test(NAME test_comm SOURCES test_comm.c LINKS emt_device Threads::Threads
+  ENV EMT_VG_DEVICES=8)
 emt_add_virtual_test(NAME test_embed SOURCES test_embed.c LINKS emt_device)
 # Accesses to memory are counted in the check build.
 emt_add_virtual_test(NAME test_kernel_access SOURCES test_kernel_access.c LINKS emt_device
@@ -45,6 +48,7 @@ if(EMCELL_VIRTUAL_GPU)
   find_file(EMC_NCCL_HEADER nccl.h HINTS /usr/local/cuda/include ENV CUDA_HOME
     PATH_SUFFIXES include)
   emt_add_test(NAME test_nccl_header SOURCES test_nccl_header.cpp)
+  target_include_directories(test_nccl_header PRIVATE ${CMAKE_BINARY_DIR}/include/kernels)
   target_include_directories(test_nccl_header SYSTEM PRIVATE ${EMC_CUDA_INCLUDE})
   if(EMC_NCCL_HEADER)
     get_filename_component(toolkit_include ${EMC_NCCL_HEADER} DIRECTORY)

@@ -500,12 +500,177 @@ static void test_limits(void **state)
     emt_each_device(limits);
 }
 
+/* --- A vocabulary in slices --------------------------------------------------------------- */
+
+#define SLICED_ROWS 5
+#define SLICED_K    72
+#define MOST_SLICES 4
+
+/* What head gives for slices of the vocabulary, put together. */
+typedef struct {
+    emt_buf wanted[MOST_SLICES]; /* logits, of each slice */
+    emt_buf slices;              /* of each slice log-sums, ids, logits */
+    emt_buf log_sum, ids;
+} merged;
+
+static void run_slices(emc_device *dev, merged *m, const step *s, const emt_weights *part,
+                       const int *ends, int n_slices, int n_ids)
+{
+    const size_t size = emc_dtype_bytes(part->part.dtype);
+    const int stride = 3 * SLICED_ROWS + 1;
+    emc_merge_heads_args args = {.stride = stride, .n_slices = n_slices, .rows = SLICED_ROWS};
+
+    m->slices = emt_f32_poison(dev, (size_t)(n_slices * stride));
+    m->log_sum = emt_f32_poison(dev, SLICED_ROWS);
+    m->ids = emt_f32_poison(dev, SLICED_ROWS);
+    float *at = m->slices.d;
+    for (int i = 0, first = 0; i < n_slices; first = ends[i++], at += stride) {
+        const emc_matrix_part slice = {(const char *)part->part.data +
+                                           (size_t)first * SLICED_K * size,
+                                       part->part.dtype, ends[i] - first};
+        emc_head_args head = s->args;
+        emc_matrix *w;
+
+        m->wanted[i] = emt_f32_poison(dev, s->logits.n);
+        EMT_OK(dev->ops->matrix_open(dev, &w, &slice, 1, SLICED_K));
+        head.w = w;
+        head.first_id = first;
+        head.n_ids = n_ids < ends[i] ? n_ids : ends[i];
+        head.wanted_logits = m->wanted[i].d;
+        head.log_sum = at;
+        head.top_ids = (int32_t *)(at + SLICED_ROWS);
+        head.top_logits = at + 2 * SLICED_ROWS;
+        head.all_logits = NULL;
+        EMT_OK(dev->ops->head(dev, &head));
+        EMT_OK(dev->ops->sync(dev));
+        dev->ops->matrix_close(dev, w);
+    }
+    args.log_sum = m->log_sum.d;
+    args.top_ids = m->ids.d;
+    args.slice_log_sums = m->slices.d;
+    args.slice_ids = (const int32_t *)m->slices.d + SLICED_ROWS;
+    args.slice_logits = (const float *)m->slices.d + 2 * SLICED_ROWS;
+    EMT_OK(dev->ops->merge_heads(dev, &args));
+    emt_fetch(&m->log_sum);
+    emt_fetch(&m->ids);
+    for (int i = 0; i < n_slices; i++)
+        emt_fetch(&m->wanted[i]);
+}
+
+/* Against the whole vocabulary's own results. Ids from n_ids on are in no slice's best. */
+static void slices_on(emc_device *dev)
+{
+    static const struct {
+        int vocab, n_ids, n_slices, ends[MOST_SLICES];
+    } cuts[] = {
+        {400, 400, 2, {200, 400}},           {400, 150, 2, {200, 400}}, /* the second has padding
+                                                                           alone */
+        {9000, 8990, 3, {8500, 8900, 9000}}, {401, 401, 4, {1, 100, 300, 401}}, {64, 64, 1, {64}},
+    };
+
+    for (size_t i = 0; i < EMC_COUNT(cuts); i++) {
+        const head_case c = {.vocab = cuts[i].vocab,
+                             .k = SLICED_K,
+                             .rows = SLICED_ROWS,
+                             .dtype = EMC_BF16,
+                             .scale = 1.0,
+                             .n_wanted = 7,
+                             .n_top = 1,
+                             .n_ids = cuts[i].n_ids,
+                             .all = 1,
+                             .reaches = "slices"};
+        step s = make_step(dev, &c);
+        merged m;
+
+        EMT_OK(dev->ops->head(dev, &s.args));
+        fetch_step(&s);
+        run_slices(dev, &m, &s, &s.part, cuts[i].ends, cuts[i].n_slices, c.n_ids);
+        for (int r = 0; r < SLICED_ROWS; r++) {
+            assert_true(fabs(m.log_sum.value[r] - s.log_sum.value[r]) <=
+                        0x1p-18 * (1 + fabs(s.log_sum.value[r])));
+            assert_int_equal(emt_int(&m.ids, (size_t)r), emt_int(&s.best, (size_t)r));
+        }
+        for (size_t k = 0; k < s.logits.n; k++) {
+            int n_given = 0;
+            double sum = 0;
+
+            for (int slice = 0; slice < cuts[i].n_slices; slice++) {
+                n_given += m.wanted[slice].value[k] != 0;
+                sum += m.wanted[slice].value[k];
+            }
+            assert_int_equal(n_given, 1);
+            assert_true(fabs(sum - s.logits.value[k]) <= 1e-4);
+        }
+        for (int slice = 0; slice < cuts[i].n_slices; slice++)
+            emt_free(&m.wanted[slice]);
+        emt_free(&m.slices);
+        emt_free(&m.log_sum);
+        emt_free(&m.ids);
+        free_step(dev, &s);
+    }
+}
+
+static void test_slices(void **state)
+{
+    (void)state;
+    emt_each_device(slices_on);
+}
+
+/* Ties go to the lowest id, a slice without any id is passed over, NaN and infinity stay. */
+static void merge_on(emc_device *dev)
+{
+    static const double values[2][3] = {{1, 2, 0}, {NAN, -INFINITY, INFINITY}};
+    const int32_t ids[2][3][1] = {{{3}, {50}, {90}}, {{-1}, {50}, {-1}}};
+    const double logits[2][3] = {{7, 7, 6}, {9, -8, 9}};
+
+    for (int i = 0; i < 2; i++) {
+        emt_buf log_sums = emt_f32_values(dev, values[i], 3), best = emt_f32_poison(dev, 1);
+        emt_buf slice_ids = emt_ints(dev, &ids[i][0][0], 3), log_sum = emt_f32_poison(dev, 1);
+        emt_buf slice_logits = emt_f32_values(dev, logits[i], 3);
+        const emc_merge_heads_args args = {.log_sum = log_sum.d,
+                                           .top_ids = best.d,
+                                           .slice_log_sums = log_sums.d,
+                                           .slice_ids = slice_ids.d,
+                                           .slice_logits = slice_logits.d,
+                                           .stride = 1,
+                                           .n_slices = 3,
+                                           .rows = 1};
+        emc_merge_heads_args bad = args;
+
+        EMT_OK(dev->ops->merge_heads(dev, &args));
+        emt_fetch(&log_sum);
+        emt_fetch(&best);
+        assert_int_equal(emt_int(&best, 0), i == 0 ? 3 : 50);
+        if (i == 0)
+            assert_true(fabs(log_sum.value[0] - log(exp(1) + exp(2) + 1)) < 1e-6);
+        else
+            assert_true(isnan(log_sum.value[0]));
+        bad.stride = 0;
+        assert_int_equal(dev->ops->merge_heads(dev, &bad), EMC_ERR_ARG);
+        bad = args;
+        bad.slice_ids = NULL;
+        assert_int_equal(dev->ops->merge_heads(dev, &bad), EMC_ERR_ARG);
+        emt_free(&log_sums);
+        emt_free(&slice_ids);
+        emt_free(&slice_logits);
+        emt_free(&log_sum);
+        emt_free(&best);
+    }
+}
+
+static void test_merge(void **state)
+{
+    (void)state;
+    emt_each_device(merge_on);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_numbers),    cmocka_unit_test(test_ties),
         cmocka_unit_test(test_odd_logits), cmocka_unit_test(test_rows_alone),
-        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_limits),     cmocka_unit_test(test_slices),
+        cmocka_unit_test(test_merge),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

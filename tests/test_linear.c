@@ -185,7 +185,7 @@ static void set_tolerance(double *atol, const emc_device *dev, const linear_case
         ref_add_lora_roundings(atol, 0x1p-8, x, w, c->first, n, c->k, lora, residual, c->rows);
 }
 
-static void run_case(emc_device *dev, const linear_case *c, int spare_rows)
+static void run_case(emc_device *dev, const linear_case *c, int spare_rows, bool out_f32)
 {
     uint64_t seed = 1;
     weights w = open_weights(dev, c, &seed);
@@ -195,7 +195,8 @@ static void run_case(emc_device *dev, const linear_case *c, int spare_rows)
     emt_buf x =
         with_spare_rows(dev, (size_t)c->rows * (size_t)c->k, spare * (size_t)c->k, 1.0, &seed);
     emt_buf residual = with_spare_rows(dev, n_out, spare * (size_t)n, 3.0, &seed);
-    emt_buf out = emt_poison(dev, n_out + spare * (size_t)n);
+    emt_buf out = out_f32 ? emt_f32_poison(dev, n_out + spare * (size_t)n)
+                          : emt_poison(dev, n_out + spare * (size_t)n);
     double *want = calloc(n_out, sizeof *want), *atol = calloc(n_out, sizeof *atol);
     emt_buf *target = c->in_place ? &residual : &out;
     const double *added = c->residual ? residual.value : NULL;
@@ -213,13 +214,14 @@ static void run_case(emc_device *dev, const linear_case *c, int spare_rows)
                                   .lora = u.lora,
                                   .residual = c->residual ? residual.d : NULL,
                                   .rows = c->rows,
-                                  .batch_rows = spare_rows ? c->rows + spare_rows : 0};
+                                  .batch_rows = spare_rows ? c->rows + spare_rows : 0,
+                                  .out_f32 = out_f32};
     EMT_OK(dev->ops->linear(dev, &args));
     emt_fetch(target);
     emt_fetch(&x);
     emt_buf used = *target;
     used.n = n_out;
-    emt_close(c->reaches, &used, want, 1.01 * emt_rounding(dev), atol);
+    emt_close(c->reaches, &used, want, out_f32 ? 0x1p-24 : 1.01 * emt_rounding(dev), atol);
     if (u.lora)
         close_update(dev, &u);
     close_weights(dev, &w);
@@ -233,9 +235,12 @@ static void run_case(emc_device *dev, const linear_case *c, int spare_rows)
 static void on_device(emc_device *dev)
 {
     for (size_t i = 0; i < EMC_COUNT(cases); i++)
-        run_case(dev, &cases[i], 0);
+        run_case(dev, &cases[i], 0, false);
     for (size_t i = 0; i < EMC_COUNT(spare_cases); i++)
-        run_case(dev, &spare_cases[i].c, spare_cases[i].rows);
+        run_case(dev, &spare_cases[i].c, spare_cases[i].rows, false);
+    for (size_t i = 0; i < EMC_COUNT(cases); i++)
+        if (!cases[i].residual)
+            run_case(dev, &cases[i], i % 2 ? 3 : 0, true);
 }
 
 static void test_numbers(void **state)
@@ -366,7 +371,7 @@ static void after_nan(emc_device *dev)
         emt_buf x = emt_poison(dev, (size_t)wide.rows * (size_t)wide.k);
         emt_buf out = multiply(dev, &w, &u, &x, wide.k, 0, wide.rows, wide.rows);
         assert_true(isnan(out.value[0]));
-        run_case(dev, &narrow[i], 0);
+        run_case(dev, &narrow[i], 0, false);
         emt_free(&x);
         emt_free(&out);
         close_update(dev, &u);

@@ -1,4 +1,4 @@
-// Do the virtual GPU's names for NCCL have the values of NVIDIA's header? Compiled where that
+// Do our names for NCCL have the values of NVIDIA's header? Compiled where that
 // header is; elsewhere the test says that it has not run.
 #include <stdio.h>
 
@@ -22,10 +22,9 @@ const ncclConfig_t real_config = NCCL_CONFIG_INITIALIZER;
 #undef NCCL_CONFIG_UNDEF_PTR
 #undef NCCL_CONFIG_INITIALIZER
 
-#define VG_NCCL_TYPES_ONLY
 namespace ours
 {
-#include "virtual_gpu/include/nccl.h"
+#include "kernels/cuda/nccl_types.h"
 static const ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
 } // namespace ours
 

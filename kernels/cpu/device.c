@@ -213,6 +213,13 @@ static const char *device_chosen(emc_device *dev)
     return "{}";
 }
 
+static emc_status adopt(emc_device *dev, const char *chosen)
+{
+    (void)dev;
+    (void)chosen;
+    return EMC_OK;
+}
+
 static void device_close(emc_device *dev)
 {
     cpu_device *cpu = cpu_of(dev);
@@ -269,6 +276,16 @@ static emc_status fill_device(cpu_device *cpu, int n_threads, const variant *cho
                          .prepare_attention = prepare_attention,
                          .prepare_head = prepare_head,
                          .chosen = device_chosen,
+                         .adopt = adopt,
+                         .comms_open = cpu_comms_open,
+                         .comm_close = cpu_comm_close,
+                         .comm_abort = cpu_comm_abort,
+                         .all_reduce = cpu_all_reduce,
+                         .all_gather = cpu_all_gather,
+                         .broadcast = cpu_broadcast,
+                         .matrix_broadcast = cpu_matrix_broadcast,
+                         .merge_heads = cpu_merge_heads,
+                         .round = cpu_round,
                          .matrix_open = cpu_matrix_open,
                          .matrix_close = cpu_matrix_close,
                          .lora_open = cpu_lora_open,

@@ -148,6 +148,18 @@ static inline int cpu_items(int n, int grain)
     return n / grain + (n % grain != 0);
 }
 
+/* comm.c */
+emc_status cpu_comms_open(emc_comm **out, emc_device *const *devices, int n, double deadline_s);
+void cpu_comm_close(emc_device *dev, emc_comm *comm);
+void cpu_comm_abort(emc_comm *comm);
+emc_status cpu_all_reduce(emc_device *dev, emc_comm *comm, void *x, size_t n, emc_dtype dtype);
+emc_status cpu_all_gather(emc_device *dev, emc_comm *comm, void *out, const void *x,
+                          size_t n_bytes);
+emc_status cpu_broadcast(emc_device *dev, emc_comm *comm, void *x, size_t n_bytes);
+emc_status cpu_matrix_broadcast(emc_device *dev, emc_comm *comm, emc_matrix *matrix);
+emc_status cpu_merge_heads(emc_device *dev, const emc_merge_heads_args *args);
+emc_status cpu_round(emc_device *dev, void *out, const float *x, size_t n);
+
 /* The operations of one variant, for the device's table. */
 emc_status cpu_embed(emc_device *dev, void *out, const emc_matrix *table, const emc_lora *lora,
                      const int32_t *ids, int rows);

@@ -81,9 +81,11 @@ static void take_wanted(const job *j, const cpu_tile *tile, int r)
     const float *y = tile->y + (size_t)r * CPU_BLOCK;
 
     for (int i = args->wanted_begin[row]; i < args->wanted_begin[row + 1]; i++) {
-        const int column = args->wanted[i] - tile->column0;
+        const int id = args->wanted[i] - args->first_id, column = id - tile->column0;
         if (column >= 0 && column < tile->n_columns)
             args->wanted_logits[i] = y[column];
+        else if (tile->column0 == 0 && (id < 0 || id >= j->vocab))
+            args->wanted_logits[i] = 0.0f;
     }
 }
 
@@ -98,7 +100,8 @@ static void take_tile(void *context, const cpu_tile *tile)
         const float *y = tile->y + (size_t)r * CPU_BLOCK;
         if (tile->column0 % SLAB_IDS == 0)
             parts[r] = (cpu_head_part){.max = -INFINITY};
-        take_row(&parts[r], y, tile->column0, tile->n_columns, args->n_ids, args->n_top);
+        take_row(&parts[r], y, args->first_id + tile->column0, tile->n_columns, args->n_ids,
+                 args->n_top);
         take_wanted(j, tile, r);
         if (args->all_logits)
             memcpy(args->all_logits + (size_t)(j->row0 + tile->row0 + r) * (size_t)j->vocab +

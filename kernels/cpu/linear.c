@@ -4,6 +4,7 @@
 
 typedef struct {
     emc_dtype dtype;
+    emc_dtype out_dtype;
     void *out;
     const void *residual;
     int n;
@@ -24,7 +25,7 @@ static void store_tile(void *context, const cpu_tile *tile)
                 row[c] = y[c] + row[c];
             y = row;
         }
-        cpu_narrow(cpu_at_mut(j->out, j->dtype, place), j->dtype, y, n_columns);
+        cpu_narrow(cpu_at_mut(j->out, j->out_dtype, place), j->out_dtype, y, n_columns);
     }
 }
 
@@ -34,11 +35,13 @@ emc_status cpu_linear(emc_device *dev, const emc_linear_args *args)
 
     EMC_TRY(
         emc_check_linear(dev->dtype, args, cpu_matrix_shape(args->w), cpu_lora_shape(args->lora)));
+    const emc_dtype out_dtype = args->out_f32 ? EMC_F32 : dev->dtype;
     for (int row0 = 0; row0 < args->rows; row0 += CPU_ROUND_ROWS) {
         const int left = args->rows - row0;
         const size_t out0 = (size_t)row0 * (size_t)args->n;
         job j = {.dtype = dev->dtype,
-                 .out = cpu_at_mut(args->out, dev->dtype, out0),
+                 .out_dtype = out_dtype,
+                 .out = cpu_at_mut(args->out, out_dtype, out0),
                  .residual = args->residual ? cpu_at(args->residual, dev->dtype, out0) : NULL,
                  .n = args->n};
         const cpu_product_args product = {

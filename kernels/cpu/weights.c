@@ -66,7 +66,7 @@ emc_status cpu_matrix_open(emc_device *dev, emc_matrix **out, const emc_matrix_p
     int n_rows = 0;
 
     *out = NULL;
-    EMC_TRY(emc_check_matrix(parts, n_parts, k, &n_rows));
+    EMC_TRY(emc_check_matrix(parts, n_parts, k, false, &n_rows));
     EMC_TRY(check_room(n_rows, k));
     EMC_TRY(emc_alloc(&matrix, 1, sizeof *matrix + (size_t)n_parts * sizeof *matrix->parts,
                       "a matrix"));

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/size.h"
+#include "kernels/cuda/comm.h"
 #include "kernels/cuda/gemm.h"
 #include "kernels/cuda/upload.h"
 
@@ -187,9 +188,7 @@ static void device_release_host(emc_device *dev, void *memory)
 
 static emc_status wait_for_stream(emc_device *dev)
 {
-    cuda_device *cuda = cuda_current(dev);
-
-    return cuda_check(cudaStreamSynchronize(cuda->stream), "waiting for the device");
+    return cuda_await(cuda_current(dev), NULL);
 }
 
 static emc_status device_sync(emc_device *dev)
@@ -276,8 +275,7 @@ static emc_status event_record(emc_device *dev, emc_event *event)
 
 static emc_status event_wait(emc_device *dev, emc_event *event)
 {
-    (void)cuda_current(dev);
-    return cuda_check(cudaEventSynchronize(event->event), "waiting for the device");
+    return cuda_await(cuda_current(dev), event->event);
 }
 
 static emc_status event_ms(emc_device *dev, const emc_event *from, const emc_event *to, float *ms)
@@ -291,6 +289,11 @@ static emc_status event_ms(emc_device *dev, const emc_event *from, const emc_eve
 static const char *device_chosen(emc_device *dev)
 {
     return cuda_gemm_chosen(((cuda_device *)dev)->gemm);
+}
+
+static emc_status device_adopt(emc_device *dev, const char *chosen)
+{
+    return cuda_gemm_adopt(((cuda_device *)dev)->gemm, chosen);
 }
 
 static void device_close(emc_device *dev)
@@ -347,7 +350,17 @@ static void fill_table(emc_ops *ops)
                      .prepare_linear = cuda_prepare_linear,
                      .prepare_attention = cuda_prepare_attention,
                      .prepare_head = cuda_prepare_head,
-                     .chosen = device_chosen};
+                     .chosen = device_chosen,
+                     .adopt = device_adopt,
+                     .comms_open = cuda_comms_open,
+                     .comm_close = cuda_comm_close,
+                     .comm_abort = cuda_comm_abort,
+                     .all_reduce = cuda_all_reduce,
+                     .all_gather = cuda_all_gather,
+                     .broadcast = cuda_broadcast,
+                     .matrix_broadcast = cuda_matrix_broadcast,
+                     .merge_heads = cuda_merge_heads,
+                     .round = cuda_round};
 }
 
 static void describe(cuda_device *cuda, const char *gpu)

@@ -35,6 +35,7 @@ typedef struct {
     cudaStream_t stream;    /* all work, in order */
     cuda_gemm *gemm;
     cuda_upload *upload;
+    emc_comm *comms;        /* its places in groups, a list */
     cuda_scratch attention; /* partial results of split contexts */
     cuda_scratch head;      /* logits of a slab of the vocabulary, partial results */
     cuda_scratch lora;      /* x A^T, and y before a column scale */
@@ -130,6 +131,8 @@ emc_status cuda_swiglu(emc_device *dev, void *out, const void *gate_up, int rows
 emc_status cuda_gather_rows(emc_device *dev, void *out, const void *x, const int32_t *index, int n,
                             int dim);
 emc_status cuda_head(emc_device *dev, const emc_head_args *args);
+emc_status cuda_merge_heads(emc_device *dev, const emc_merge_heads_args *args);
+emc_status cuda_round(emc_device *dev, void *out, const float *x, size_t n);
 emc_status cuda_prepare_linear(emc_device *dev, const emc_linear_args *args);
 emc_status cuda_prepare_attention(emc_device *dev, const emc_attention_args *args);
 emc_status cuda_prepare_head(emc_device *dev, const emc_head_args *args);

@@ -264,6 +264,17 @@ const char *cuda_gemm_chosen(cuda_gemm *gemm)
     return status == EMC_OK ? gemm->chosen.bytes : "{}";
 }
 
+emc_status cuda_gemm_adopt(cuda_gemm *gemm, const char *chosen)
+{
+    cuda_gemm_choices choices = {0};
+
+    EMC_TRY(cuda_gemm_read_chosen(&choices, chosen, &gemm->machine));
+    free(gemm->known.item);
+    gemm->known = choices;
+    gemm->pinned = true;
+    return EMC_OK;
+}
+
 static emc_status fill_machine(cuda_gemm_machine *machine, const cuda_device *cuda)
 {
     struct cudaDeviceProp gpu;

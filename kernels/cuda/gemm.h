@@ -29,7 +29,8 @@ emc_status cuda_gemm_run(cuda_gemm *gemm, const char *name, const cuda_product *
 /* Chooses the algorithm of such a product, where that has not been done. Reads no tensor. */
 emc_status cuda_gemm_prepare(cuda_gemm *gemm, const char *name, const cuda_product *product);
 
-/* As emc_ops.chosen. */
+/* As emc_ops.adopt and emc_ops.chosen. */
+emc_status cuda_gemm_adopt(cuda_gemm *gemm, const char *chosen);
 const char *cuda_gemm_chosen(cuda_gemm *gemm);
 
 #ifdef __cplusplus

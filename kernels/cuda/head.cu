@@ -46,8 +46,8 @@ typedef struct {
     int32_t *top_ids;
     float *top_logits;
     float *all_logits;
-    int vocab, n_ids, n_top;
-    int first; // id of the slab's first column
+    int vocab, first_id, n_ids, n_top;
+    int first; // row of the matrix that is the slab's first column
     int n;     // columns
 } head_job;
 
@@ -125,10 +125,12 @@ static __device__ __forceinline__ void copy_logits(const head_job &job,
                                                    const float (&value)[VALUES], int row)
 {
     for (int i = job.wanted_begin[row] + threadIdx.x; i < job.wanted_begin[row + 1]; i += THREADS) {
-        const int column = job.wanted[i] - job.first;
+        const int place = job.wanted[i] - job.first_id, column = place - job.first;
         if (column >= 0 && column < job.n) {
             const float logit = job.logits[(size_t)row * SLAB + column];
             job.wanted_logits[i] = job.scale ? logit * job.scale[column] : logit;
+        } else if (job.first == 0 && (place < 0 || place >= job.vocab)) { // of another slice
+            job.wanted_logits[i] = 0.0f;
         }
     }
     if (!job.all_logits)
@@ -189,8 +191,9 @@ static __device__ __forceinline__ head_key next_key(const head_job &job,
 #pragma unroll
     for (int i = 0; i < VALUES; i++) {
         const int column = 4 * (threadIdx.x + i / 4 * THREADS) + i % 4;
-        const head_key key = key_of(value[i], job.first + column);
-        if (column < job.n && job.first + column < job.n_ids && key < below && key > best)
+        const int id = job.first_id + job.first + column;
+        const head_key key = key_of(value[i], id);
+        if (column < job.n && id < job.n_ids && key < below && key > best)
             best = key;
     }
     return best;
@@ -355,6 +358,7 @@ static head_job make_job(const emc_head_args *args)
     job.top_logits = args->top_logits;
     job.all_logits = args->all_logits;
     job.vocab = args->w->n_rows;
+    job.first_id = args->first_id;
     job.n_ids = args->n_ids;
     job.n_top = args->n_top;
     return job;

@@ -8,6 +8,8 @@
 // row's bits, depends on the row count. Ranks are padded, so a sum over the rank has zeros at its
 // end. t, y and out between the products are bf16: three roundings beside the last one.
 //
+// Results in f32 are scaled where they lie.
+//
 // The scale kernel: 16 bytes a thread and array where a row is whole chunks, else one value. Bytes:
 // y, residual and out once each, 6 a value.
 #include "kernels/cuda/device.cuh"
@@ -55,12 +57,31 @@ static cudaError_t launch_scale(cuda_device *cuda, void *out, const void *y, con
                       scale, (const Values<WIDTH> *)residual, n_chunks, n / WIDTH);
 }
 
+// Grid: values over all rows, in any number of blocks.
+static __global__ void scale_f32_kernel(float *out, const float *scale, long long n_values, int n)
+{
+    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < n_values;
+         i += (long long)gridDim.x * blockDim.x)
+        out[i] = scale[i % n] * out[i];
+}
+
+static cudaError_t launch_scale_f32(cuda_device *cuda, void *out, const float *scale, int rows,
+                                    int n)
+{
+    const long long n_values = (long long)rows * n;
+    const long long most = 16LL * cuda->n_sms, blocks = (n_values + THREADS - 1) / THREADS;
+
+    return EMC_LAUNCH(scale_f32_kernel, ((unsigned)(blocks < most ? blocks : most)), (THREADS), 0,
+                      cuda->stream, (float *)out, scale, n_values, n);
+}
+
 // The products of one call, and where in scratch memory what lies between them is.
 typedef struct {
     cuda_product down;  // t = x a^T, with lora
     cuda_product up;    // t b^T
     cuda_product whole; // x w^T
     const float *scale; // or NULL
+    bool in_place;      // out itself is scaled
     size_t t_bytes, scratch_bytes;
 } linear_plan;
 
@@ -82,7 +103,7 @@ static linear_plan make_plan(const emc_linear_args *args)
     plan.whole.rows = rows;
     plan.whole.n = plan.whole.d_stride = n;
     plan.whole.k = k;
-    plan.whole.d_dtype = EMC_BF16;
+    plan.whole.d_dtype = args->out_f32 ? EMC_F32 : EMC_BF16;
     if (!lora)
         return plan;
     plan.down = plan.up = plan.whole;
@@ -90,12 +111,16 @@ static linear_plan make_plan(const emc_linear_args *args)
     plan.scratch_bytes = plan.t_bytes;
     plan.down.w = lora->a.d;
     plan.down.n = plan.down.d_stride = lora->padded;
+    plan.down.d_dtype = EMC_BF16;
     plan.down.c = NULL;
     plan.up.w = (const __nv_bfloat16 *)lora->b.d + (size_t)args->first * (size_t)lora->padded;
     plan.up.k = lora->padded;
     plan.whole.c = plan.whole.d; // what `up` has put there
     if (lora->column_scale) {
         plan.scale = lora->column_scale + args->first;
+        plan.in_place = args->out_f32;
+        if (plan.in_place)
+            return plan;
         plan.scratch_bytes += (size_t)rows * (size_t)n * sizeof(__nv_bfloat16);
         plan.up.c = NULL;
     }
@@ -109,7 +134,7 @@ static void place(linear_plan *plan, const emc_linear_args *args, void *scratch)
         return;
     plan->down.d = scratch;
     plan->up.x = scratch;
-    if (plan->scale) {
+    if (plan->scale && !plan->in_place) {
         plan->up.d = plan->whole.d = (char *)scratch + plan->t_bytes;
         plan->whole.c = plan->whole.d;
     }
@@ -132,7 +157,8 @@ emc_status cuda_linear(emc_device *dev, const emc_linear_args *args)
     if (!plan.scale)
         return EMC_OK;
     const cudaError_t error =
-        args->n % CUDA_CHUNK == 0
+        plan.in_place ? launch_scale_f32(cuda, args->out, plan.scale, args->rows, args->n)
+        : args->n % CUDA_CHUNK == 0
             ? launch_scale<CUDA_CHUNK>(cuda, args->out, plan.whole.d, plan.scale, args->residual,
                                        args->rows, args->n)
             : launch_scale<1>(cuda, args->out, plan.whole.d, plan.scale, args->residual, args->rows,

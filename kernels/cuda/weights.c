@@ -15,7 +15,8 @@ static emc_status send_parts(cuda_device *cuda, emc_matrix *matrix, const emc_ma
 
     for (int i = 0; i < n_parts; i++) {
         const size_t n = (size_t)parts[i].n_rows * (size_t)matrix->k;
-        EMC_TRY(cuda_upload_add(cuda->upload, d, parts[i].data, parts[i].dtype, n));
+        if (parts[i].data)
+            EMC_TRY(cuda_upload_add(cuda->upload, d, parts[i].data, parts[i].dtype, n));
         d += n;
     }
     return EMC_OK;
@@ -32,7 +33,7 @@ emc_status cuda_matrix_open(emc_device *dev, emc_matrix **out, const emc_matrix_
     char what[64];
 
     *out = NULL;
-    EMC_TRY(emc_check_matrix(parts, n_parts, k, &n_rows));
+    EMC_TRY(emc_check_matrix(parts, n_parts, k, true, &n_rows));
     (void)snprintf(what, sizeof what, "weights [%d, %d]", n_rows, k);
     if (!emc_size_mul(&n_bytes, (size_t)n_rows, (size_t)k) ||
         !emc_size_mul(&n_bytes, n_bytes, sizeof(uint16_t)))

@@ -57,9 +57,10 @@ void end_of_process()
 vg_options read_environment()
 {
     vg_options o = {};
-    const char *schedule = getenv("EMT_VG_SCHEDULE"), *seed = getenv("EMT_VG_SEED");
+    const char *schedule = getenv("EMT_VG_SCHEDULE"), *seed = getenv("EMT_VG_SEED"),
+               *devices = getenv("EMT_VG_DEVICES");
 
-    o.n_devices = 1;
+    o.n_devices = devices ? atoi(devices) : 1;
     o.driver_version = CUDART_VERSION;
     o.memory_bytes = (size_t)4 << 30;
     o.n_sms = 4;
