@@ -7,7 +7,7 @@
 
 static size_t layer_page_bytes(const emc_model *model)
 {
-    return (size_t)model->info.n_kv_heads * EMC_PAGE_POSITIONS * model->info.head_dim *
+    return (size_t)model->part.n_kv_heads * EMC_PAGE_POSITIONS * model->info.head_dim *
            emc_dtype_bytes(model->dev->dtype);
 }
 

@@ -8,8 +8,8 @@
  * before.
  *
  * A model is read-only once open. Several engines may share one, each with pages of its own, but
- * they share its device, too: calls on them must not overlap. Neither reads the environment or
- * prints.
+ * they share its device, too: calls on them must not overlap, and with several devices there may be
+ * one engine at a time. Neither reads the environment or prints.
  */
 
 #include <stddef.h>
@@ -28,12 +28,21 @@ typedef struct emc_engine emc_engine;
 typedef enum { EMC_DTYPE_AUTO = 0, EMC_DTYPE_FLOAT32, EMC_DTYPE_BFLOAT16 } emc_dtype_choice;
 
 typedef struct {
-    const char *model_dir;   /* a Hugging Face checkpoint folder */
-    const char *adapter_dir; /* a PEFT LoRA folder, or NULL */
-    const char *random;      /* "0.6b", "1.7b", "4b", "8b", "14b" or "32b": random weights of that
-                                official shape in place of a folder, for measurements; else NULL */
-    const char *device;      /* "cpu", "cuda" (the first GPU), "cuda:N"; NULL or "auto": the first
-                                usable GPU if there is one, else the CPU; also for float32 */
+    const char *model_dir;    /* a Hugging Face checkpoint folder */
+    const char *adapter_dir;  /* a PEFT LoRA folder, or NULL */
+    const char *random;       /* "0.6b", "1.7b", "4b", "8b", "14b" or "32b": random weights of that
+                                 official shape in place of a folder, for measurements; else NULL */
+    const char *device;       /* "cpu", "cuda" (the first GPU), "cuda:N", several as "cuda:0,1",
+                                 "cuda:all"; NULL or "auto": the first usable GPU if there is one,
+                                 else the CPU; also for float32 */
+    int tensor_parallel_size; /* devices that hold the model between them, all in step; 0: 1. With
+                                 "cuda" or "auto" the first so many GPUs. Several devices more are
+                                 replicas, which share the requests */
+    int n_replicas;           /* CPU: so many, which share its threads; 0: 1. GPUs: as many as their
+                                 number makes */
+    bool sums_f32;            /* sums over tensor-parallel devices are of f32 numbers, not of the
+                                 device's dtype: closer to one device's, twice the bytes */
+    double deadline_s;        /* the longest that a device waits for another in a step; 0: 60 */
     emc_dtype_choice
         dtype;          /* auto: bfloat16 for a BF16 checkpoint and on every GPU, else float32 */
     int n_threads;      /* CPU device; 0: one for each core this process may use */
@@ -51,15 +60,16 @@ typedef struct {
     int max_positions;  /* the longest prompt and answer together */
     const int32_t *eos; /* generation ends at any of these */
     int n_eos;
+    int n_devices, tensor_parallel_size; /* n_devices / tensor_parallel_size replicas */
     emc_dtype dtype;
     int64_t n_parameters;      /* without the adapter */
     const char *device;        /* description, for people */
-    const char *device_name;   /* "cpu", "cuda:0": what --device would take */
+    const char *device_name;   /* "cpu", "cuda:0", "cuda:0,1": what --device would take */
     const char *device_reason; /* why that one, for people; "" where it was asked for */
     const char *device_absent; /* "": it is there. Else why not, for people; then its numbers are
                                   those of a GPU with 132 multiprocessors, and it cannot be
                                   measured. Models without weights only */
-    size_t weight_bytes;       /* on the device, adapter included; without weights: as if */
+    size_t weight_bytes;       /* on one device, adapter included; without weights: as if */
     double load_seconds;       /* that emc_model_open took */
 } emc_model_info;
 
@@ -245,6 +255,13 @@ emc_status emc_engine_poll(emc_engine *engine, emc_answer *answer, bool *got);
 /* Forgets everything in flight. */
 void emc_engine_cancel(emc_engine *engine);
 
+/*
+ * Replicas that have not failed. With several devices an error of poll that a device is the reason
+ * of comes once for each replica: what it had in flight waits for the others, and while this is
+ * above 0 further polls go on with them.
+ */
+int emc_engine_count_replicas(const emc_engine *engine);
+
 typedef struct {
     int64_t n_steps;
     int64_t n_rows;        /* tokens that went through the model, the prefix included */
@@ -252,7 +269,8 @@ typedef struct {
     int64_t n_choice_rows; /* rows for choices, beside the prompts' */
     size_t kv_bytes;
     size_t activation_bytes;
-    double device_ms; /* that steps took on the device, from the first operation to the last */
+    double device_ms; /* that steps took on the device, from the first operation to the last; of
+                         several replicas the mean */
 } emc_engine_stats;
 
 void emc_engine_get_stats(const emc_engine *engine, emc_engine_stats *out);

@@ -270,7 +270,7 @@ static emc_status open_engine(emc_engine *engine, const emc_engine_options *give
     return emc_engine_count_scratch(engine);
 }
 
-emc_status emc_engine_open(emc_engine **out, emc_model *model, const emc_engine_options *options)
+emc_status emc_rank_open(emc_engine **out, emc_model *model, const emc_engine_options *options)
 {
     emc_engine *engine = NULL;
     emc_status status;
@@ -281,14 +281,14 @@ emc_status emc_engine_open(emc_engine **out, emc_model *model, const emc_engine_
     engine->dev = model->dev;
     status = open_engine(engine, options);
     if (status != EMC_OK) {
-        emc_engine_close(engine);
+        emc_rank_close(engine);
         return status;
     }
     *out = engine;
     return EMC_OK;
 }
 
-void emc_engine_close(emc_engine *engine)
+void emc_rank_close(emc_engine *engine)
 {
     if (!engine)
         return;
@@ -352,7 +352,7 @@ static emc_status forget_prefix(emc_engine *engine)
     return emc_pages_release(engine->cache->pages, engine->prefix_pages, n_pages);
 }
 
-emc_status emc_engine_set_prefix(emc_engine *engine, const int32_t *ids, int n)
+emc_status emc_rank_set_prefix(emc_engine *engine, const int32_t *ids, int n)
 {
     const int n_pages = n > 0 ? emc_pages_for(n) : 0;
     emc_status status;
@@ -431,8 +431,8 @@ static emc_status prepare_choices(emc_engine *engine, const emc_choices *choices
     return renew_reserve(engine, n_reserve);
 }
 
-emc_status emc_engine_set_choices(emc_engine *engine, const int32_t *ids, const int32_t *begin,
-                                  int n_choices)
+emc_status emc_rank_set_choices(emc_engine *engine, const int32_t *ids, const int32_t *begin,
+                                int n_choices)
 {
     emc_choices *choices = NULL;
     emc_search_rules *rules = NULL;
@@ -454,7 +454,7 @@ emc_status emc_engine_set_choices(emc_engine *engine, const int32_t *ids, const 
     return EMC_OK;
 }
 
-emc_status emc_engine_set_scoring(emc_engine *engine, const emc_scoring *scoring)
+emc_status emc_rank_set_scoring(emc_engine *engine, const emc_scoring *scoring)
 {
     emc_search_rules *rules;
 
@@ -469,17 +469,17 @@ emc_status emc_engine_set_scoring(emc_engine *engine, const emc_scoring *scoring
 
 /* --- Figures ------------------------------------------------------------------------------ */
 
-void emc_engine_get_stats(const emc_engine *engine, emc_engine_stats *out)
+void emc_rank_get_stats(const emc_engine *engine, emc_engine_stats *out)
 {
     emc_memory_plan plan;
 
-    emc_engine_get_memory_plan(engine, &plan);
+    emc_rank_get_memory_plan(engine, &plan);
     *out = engine->stats;
     out->kv_bytes = plan.pages;
     out->activation_bytes = plan.activations + plan.steps;
 }
 
-emc_status emc_engine_set_trace(emc_engine *engine, bool on)
+emc_status emc_rank_set_trace(emc_engine *engine, bool on)
 {
     EMC_TRY(emc_engine_settle(engine));
     engine->tracing = false;
@@ -492,12 +492,12 @@ emc_status emc_engine_set_trace(emc_engine *engine, bool on)
     return EMC_OK;
 }
 
-bool emc_engine_get_trace(const emc_engine *engine, int index, emc_trace_entry *out)
+bool emc_rank_get_trace(const emc_engine *engine, int index, emc_trace_entry *out)
 {
     return engine->trace && emc_trace_get(engine->trace, index, out);
 }
 
-emc_status emc_engine_logits(emc_engine *engine, const int32_t *ids, int n_ids, float *logits)
+emc_status emc_rank_logits(emc_engine *engine, const int32_t *ids, int n_ids, float *logits)
 {
     int32_t *pages = NULL;
     int n_pages;

@@ -93,7 +93,11 @@ typedef struct {
     bool short_of_pages; /* a sequence did not find its pages */
 } emc_flight;
 
+typedef struct emc_team emc_team; /* team.h */
+
+/* Of one device; or what the caller has of several, then nothing but team counts. */
 struct emc_engine {
+    emc_team *team; /* or NULL */
     emc_model *model;
     emc_device *dev;
     emc_engine_options options; /* defaults filled in */
@@ -137,6 +141,25 @@ struct emc_engine {
     int plan_positions;   /* rotary rows that it counts with */
     int least_pages;      /* of options.n_pages: fewer than these are refused, not planned */
 };
+
+/* One rank's engine: what emcell.h says of the functions that end alike, of one device. logits are
+ * of the rank's slice of the vocabulary, f32 [n_ids, part.vocab]. */
+emc_status emc_rank_open(emc_engine **out, emc_model *model, const emc_engine_options *options);
+void emc_rank_close(emc_engine *engine);
+emc_status emc_rank_set_prefix(emc_engine *engine, const int32_t *ids, int n);
+emc_status emc_rank_set_choices(emc_engine *engine, const int32_t *ids, const int32_t *begin,
+                                int n_choices);
+emc_status emc_rank_set_scoring(emc_engine *engine, const emc_scoring *scoring);
+bool emc_rank_is_full(const emc_engine *engine);
+emc_status emc_rank_check_request(const emc_engine *engine, const emc_request *request);
+emc_status emc_rank_submit(emc_engine *engine, const emc_request *request);
+emc_status emc_rank_poll(emc_engine *engine, emc_answer *answer, bool *got);
+void emc_rank_cancel(emc_engine *engine);
+void emc_rank_get_stats(const emc_engine *engine, emc_engine_stats *out);
+void emc_rank_get_memory_plan(const emc_engine *engine, emc_memory_plan *out);
+emc_status emc_rank_set_trace(emc_engine *engine, bool on);
+bool emc_rank_get_trace(const emc_engine *engine, int index, emc_trace_entry *out);
+emc_status emc_rank_logits(emc_engine *engine, const int32_t *ids, int n_ids, float *logits);
 
 /* Room for a prompt: pages beside the prefix's and the reserve, and positions. Takes memory where
  * it must. */
@@ -192,7 +215,7 @@ emc_status emc_engine_settle(emc_engine *engine);
 void emc_engine_start_over(emc_engine *engine);
 
 /* Computes K and V of ids into `pages`, as a sequence without a prefix; with `logits` not NULL,
- * f32 [n, vocab], also the logits of every row. Nothing may be in flight. */
+ * f32 [n, part.vocab], also the logits of every row. Nothing may be in flight. */
 emc_status emc_engine_run_ids(emc_engine *engine, const int32_t *ids, int n, const int32_t *pages,
                               float *logits);
 

@@ -178,7 +178,7 @@ static double update_flop(const emc_model *model, emc_matrix_role role, int laye
 {
     emc_low_rank_shape shape;
 
-    if (model->merged || emc_weight_source_shape(model->source, role, layer, &shape) != EMC_OK)
+    if (model->merges || emc_weight_source_shape(model->source, role, layer, &shape) != EMC_OK)
         return 0;
     return 2.0 * shape.rank *
            ((role == EMC_MATRIX_EMBED ? 0.0 : shape.k) + (n < 0 ? (double)shape.n : n));

@@ -275,7 +275,7 @@ static emc_status run_stretch(emc_engine *engine, const int32_t *ids, int first,
 emc_status emc_engine_run_ids(emc_engine *engine, const int32_t *ids, int n, const int32_t *pages,
                               float *logits)
 {
-    const size_t row_bytes = (size_t)engine->model->info.vocab * sizeof(float);
+    const size_t row_bytes = (size_t)engine->model->part.vocab * sizeof(float);
     /* The logits of one page of rows at a time: a large vocabulary's are 600 kB a row. */
     const int most = logits ? EMC_PAGE_POSITIONS : engine->options.max_num_batched_tokens;
     void *d_logits = NULL;

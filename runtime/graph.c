@@ -21,6 +21,11 @@
  * The last layer is pruned: later tokens need its K and V of every row, but nobody looks at its
  * other results except where logits are read, so from q on it runs for the readers alone.
  *
+ * With tensor parallelism a rank runs this on its part of the heads, of the MLP's width and of the
+ * vocabulary (part.h). Its products of o and down are parts of sums, which the ranks make together
+ * before they are added to x; x is the same on all ranks. They all get the same logits, log-sums
+ * and best ids.
+ *
  * Where we round differently from the reference library's bf16: it rounds between the two
  * factors of a norm, between norm and rotation, after each product of the rotation, and between
  * silu and its product with up; here each operation rounds once, at its store. Alike: the residual
@@ -44,15 +49,20 @@ typedef struct {
 struct emc_graph {
     const emc_model *model;
     bool adds_in_norm;
-    int q_width;  /* n_heads * head_dim */
+    int q_width;  /* n_heads * head_dim, of this rank, as all that follows */
     int kv_width; /* n_kv_heads * head_dim */
-    stream all;   /* of a step's rows */
+    int ffn;
+    stream all; /* of a step's rows */
     stream readers;
     /* T, [max_rows, ...] */
     void *qkv;     /* q_width + 2 kv_width */
     void *attn;    /* q_width */
     void *gate_up; /* 2 ffn */
     void *act;     /* ffn */
+    /* With other ranks. */
+    float *sums;   /* [max_rows, hidden]; NULL: sums are of T */
+    float *slices; /* of each rank's slice of the vocabulary [3, max_readers]: log_sums, best ids,
+                      their logits */
 };
 
 /* One step on its way. */
@@ -65,25 +75,56 @@ typedef struct {
 
 /* --- Memory --------------------------------------------------------------------------------- */
 
-static int q_width(const emc_model_info *info)
+static int q_width(const emc_model *model)
 {
-    return info->n_heads * info->head_dim;
+    return model->part.n_heads * model->info.head_dim;
 }
 
-static int kv_width(const emc_model_info *info)
+static int kv_width(const emc_model *model)
 {
-    return info->n_kv_heads * info->head_dim;
+    return model->part.n_kv_heads * model->info.head_dim;
+}
+
+/* Bytes of sums and of slices, 0 for a rank that is alone. */
+static size_t sums_bytes(const emc_model *model, int max_rows)
+{
+    return model->comm && model->sums_f32
+               ? (size_t)max_rows * (size_t)model->info.hidden * sizeof(float)
+               : 0;
+}
+
+static size_t slices_bytes(const emc_model *model, int max_readers)
+{
+    return model->comm ? (size_t)model->part.n_ranks * 3 * (size_t)max_readers * sizeof(float) : 0;
 }
 
 size_t emc_graph_bytes(const emc_model *model, int max_rows, int max_readers)
 {
-    const emc_model_info *info = &model->info;
-    const size_t hidden = (size_t)info->hidden, ffn = (size_t)info->ffn;
-    const size_t q = (size_t)q_width(info), kv = (size_t)kv_width(info);
+    const size_t hidden = (size_t)model->info.hidden, ffn = (size_t)model->part.ffn;
+    const size_t q = (size_t)q_width(model), kv = (size_t)kv_width(model);
 
     return ((size_t)max_rows * (2 * hidden + (q + 2 * kv) + q + 3 * ffn) +
             (size_t)max_readers * 2 * hidden) *
-           emc_dtype_bytes(model->dev->dtype);
+               emc_dtype_bytes(model->dev->dtype) +
+           sums_bytes(model, max_rows) + slices_bytes(model, max_readers);
+}
+
+static emc_status take_shared(emc_graph *graph)
+{
+    const emc_model *model = graph->model;
+    const size_t n_sums = sums_bytes(model, graph->all.batch_rows);
+    const size_t n_slices = slices_bytes(model, graph->readers.batch_rows);
+    void *memory;
+
+    if (n_sums > 0) {
+        EMC_TRY(model->dev->ops->alloc(model->dev, &memory, n_sums, "sums over ranks"));
+        graph->sums = memory;
+    }
+    if (n_slices > 0) {
+        EMC_TRY(model->dev->ops->alloc(model->dev, &memory, n_slices, "slices of the vocabulary"));
+        graph->slices = memory;
+    }
+    return EMC_OK;
 }
 
 static emc_status take(emc_graph *graph, void **out, int rows, int width)
@@ -103,10 +144,11 @@ static emc_status take_all(emc_graph *graph)
     EMC_TRY(take(graph, &graph->all.h, rows, info->hidden));
     EMC_TRY(take(graph, &graph->qkv, rows, graph->q_width + 2 * graph->kv_width));
     EMC_TRY(take(graph, &graph->attn, rows, graph->q_width));
-    EMC_TRY(take(graph, &graph->gate_up, rows, 2 * info->ffn));
-    EMC_TRY(take(graph, &graph->act, rows, info->ffn));
+    EMC_TRY(take(graph, &graph->gate_up, rows, 2 * graph->ffn));
+    EMC_TRY(take(graph, &graph->act, rows, graph->ffn));
     EMC_TRY(take(graph, &graph->readers.x, readers, info->hidden));
-    return take(graph, &graph->readers.h, readers, info->hidden);
+    EMC_TRY(take(graph, &graph->readers.h, readers, info->hidden));
+    return take_shared(graph);
 }
 
 emc_status emc_graph_open(emc_graph **out, const emc_model *model, int max_rows, int max_readers)
@@ -117,9 +159,10 @@ emc_status emc_graph_open(emc_graph **out, const emc_model *model, int max_rows,
     *out = NULL;
     EMC_TRY(emc_alloc(&graph, 1, sizeof *graph, "the graph"));
     graph->model = model;
-    graph->adds_in_norm = model->dev->adds_in_norm;
-    graph->q_width = q_width(&model->info);
-    graph->kv_width = kv_width(&model->info);
+    graph->adds_in_norm = model->dev->adds_in_norm || model->comm;
+    graph->q_width = q_width(model);
+    graph->kv_width = kv_width(model);
+    graph->ffn = model->part.ffn;
     graph->all.batch_rows = max_rows;
     graph->readers.batch_rows = max_readers;
     status = take_all(graph);
@@ -135,8 +178,9 @@ void emc_graph_close(emc_graph *graph)
 {
     if (!graph)
         return;
-    void *const taken[] = {graph->all.x,   graph->all.h, graph->qkv,       graph->attn,
-                           graph->gate_up, graph->act,   graph->readers.x, graph->readers.h};
+    void *const taken[] = {graph->all.x,     graph->all.h,    graph->qkv,  graph->attn,
+                           graph->gate_up,   graph->act,      graph->sums, graph->slices,
+                           graph->readers.x, graph->readers.h};
     for (size_t i = 0; i < EMC_COUNT(taken); i++)
         graph->model->dev->ops->release(graph->model->dev, taken[i]);
     free(graph);
@@ -164,7 +208,8 @@ static emc_linear_args qkv_product(const emc_graph *graph, int layer, int first,
     return product(&graph->model->layers[layer].qkv, first, n, graph->qkv, s->h, s);
 }
 
-/* A product whose result is added to x: at once, or by the next norm. */
+/* A product whose result is added to x: at once, or by the next norm, and there where ranks put
+ * their parts of it together before. */
 static emc_linear_args added_product(const emc_graph *graph, const emc_model_matrix *matrix,
                                      const void *x, const stream *s)
 {
@@ -172,6 +217,9 @@ static emc_linear_args added_product(const emc_graph *graph, const emc_model_mat
         product(matrix, 0, graph->model->info.hidden, graph->adds_in_norm ? s->h : s->x, x, s);
 
     args.residual = graph->adds_in_norm ? NULL : s->x;
+    args.out_f32 = graph->sums != NULL;
+    if (args.out_f32)
+        args.out = graph->sums;
     return args;
 }
 
@@ -182,8 +230,8 @@ static emc_linear_args o_product(const emc_graph *graph, int layer, const stream
 
 static emc_linear_args gate_up_product(const emc_graph *graph, int layer, const stream *s)
 {
-    return product(&graph->model->layers[layer].gate_up, 0, 2 * graph->model->info.ffn,
-                   graph->gate_up, s->h, s);
+    return product(&graph->model->layers[layer].gate_up, 0, 2 * graph->ffn, graph->gate_up, s->h,
+                   s);
 }
 
 static emc_linear_args down_product(const emc_graph *graph, int layer, const stream *s)
@@ -222,9 +270,10 @@ emc_head_args emc_graph_get_head(const emc_graph *graph)
                            .w = model->head.w,
                            .lora = model->head.lora,
                            .n_top = 1,
+                           .first_id = model->part.first_id,
                            .rows = graph->readers.batch_rows,
                            .batch_rows = graph->readers.batch_rows,
-                           .n_ids = model->info.vocab};
+                           .n_ids = model->part.first_id + model->part.vocab};
 }
 
 /* --- Preparing ------------------------------------------------------------------------------ */
@@ -232,15 +281,15 @@ emc_head_args emc_graph_get_head(const emc_graph *graph)
 /* Attention without what belongs to a step. */
 static emc_attention_args attention_args(const emc_graph *graph, int q_stride)
 {
-    const emc_model_info *info = &graph->model->info;
+    const emc_model *model = graph->model;
 
     return (emc_attention_args){.out = graph->attn,
                                 .q = graph->qkv,
                                 .q_stride = q_stride,
-                                .n_heads = info->n_heads,
-                                .n_kv_heads = info->n_kv_heads,
-                                .head_dim = info->head_dim,
-                                .scale = 1.0f / sqrtf((float)info->head_dim)};
+                                .n_heads = model->part.n_heads,
+                                .n_kv_heads = model->part.n_kv_heads,
+                                .head_dim = model->info.head_dim,
+                                .scale = 1.0f / sqrtf((float)model->info.head_dim)};
 }
 
 /* Where prepare_ asks for a pointer, any will do. */
@@ -294,7 +343,7 @@ emc_status emc_graph_prepare(const emc_graph *graph, int n_positions)
 
 int emc_graph_marks(const emc_model *model)
 {
-    return 9 * model->info.n_layers + 16;
+    return 11 * model->info.n_layers + 16;
 }
 
 /* Bytes of n values a row. */
@@ -308,12 +357,33 @@ static emc_status multiply(const pass *p, emc_trace_operation operation, emc_lin
 {
     emc_device *dev = p->graph->model->dev;
     const double k = args.x == p->graph->attn  ? p->graph->q_width
-                     : args.x == p->graph->act ? p->graph->model->info.ffn
+                     : args.x == p->graph->act ? p->graph->ffn
                                                : p->graph->model->info.hidden;
 
     args.rows = rows;
     EMC_TRY(dev->ops->linear(dev, &args));
     return emc_trace_mark(p->args->trace, operation, 2.0 * rows * args.n * k, 0);
+}
+
+/* What added_product gave, a rank's part of a sum, becomes the sum: in h. */
+static emc_status add_ranks(const pass *p, const stream *s, int rows)
+{
+    const emc_graph *graph = p->graph;
+    const emc_model *model = graph->model;
+    emc_device *dev = model->dev;
+    const size_t n = (size_t)rows * (size_t)model->info.hidden;
+
+    if (!model->comm)
+        return EMC_OK;
+    if (graph->sums) {
+        EMC_TRY(dev->ops->all_reduce(dev, model->comm, graph->sums, n, EMC_F32));
+        EMC_TRY(dev->ops->round(dev, s->h, graph->sums, n));
+    } else {
+        EMC_TRY(dev->ops->all_reduce(dev, model->comm, s->h, n, dev->dtype));
+    }
+    return emc_trace_mark(p->args->trace, EMC_TRACE_RANKS, 0,
+                          (double)n *
+                              (double)(graph->sums ? sizeof(float) : emc_dtype_bytes(dev->dtype)));
 }
 
 /* h = norm of x. */
@@ -363,8 +433,8 @@ static emc_status rope(const pass *p, int layer, const int32_t *positions, int r
     args.k_cache = p->args->cache->k[layer];
     args.v_cache = p->args->cache->v[layer];
     args.rows = rows;
-    args.n_heads = model->info.n_heads;
-    args.n_kv_heads = model->info.n_kv_heads;
+    args.n_heads = model->part.n_heads;
+    args.n_kv_heads = model->part.n_kv_heads;
     args.head_dim = model->info.head_dim;
     args.eps = model->rms_eps;
     EMC_TRY(model->dev->ops->rope_store(model->dev, &args));
@@ -416,14 +486,16 @@ static emc_status finish_layer(const pass *p, int layer, const stream *s, int ro
 {
     const emc_graph *graph = p->graph;
     emc_device *dev = graph->model->dev;
-    const int ffn = graph->model->info.ffn;
+    const int ffn = graph->ffn;
 
     EMC_TRY(multiply(p, EMC_TRACE_O, o_product(graph, layer, s), rows));
+    EMC_TRY(add_ranks(p, s, rows));
     EMC_TRY(add_and_norm(p, s, graph->model->layers[layer].post_norm, rows));
     EMC_TRY(multiply(p, EMC_TRACE_GATE_UP, gate_up_product(graph, layer, s), rows));
     EMC_TRY(dev->ops->swiglu(dev, graph->act, graph->gate_up, rows, ffn));
     EMC_TRY(emc_trace_mark(p->args->trace, EMC_TRACE_SWIGLU, 0, 3 * bytes_of(p, rows, ffn)));
-    return multiply(p, EMC_TRACE_DOWN, down_product(graph, layer, s), rows);
+    EMC_TRY(multiply(p, EMC_TRACE_DOWN, down_product(graph, layer, s), rows));
+    return add_ranks(p, s, rows);
 }
 
 static void *qkv_at(const emc_graph *graph, int column)
@@ -473,25 +545,65 @@ static emc_status run_last_layer(const pass *p)
     return finish_layer(p, layer, &graph->readers, p->readers);
 }
 
+/* Where this rank's slice of the vocabulary gives its results. */
+static float *own_slice(const emc_graph *graph)
+{
+    return graph->slices + (size_t)graph->model->part.rank * 3 * (size_t)graph->readers.batch_rows;
+}
+
+/* What the ranks found in their slices becomes the step's results. A logit that is wanted is one
+ * rank's; the others have 0, and a sum with zeros is exact. */
+static emc_status merge_slices(const pass *p)
+{
+    const emc_graph *graph = p->graph;
+    const emc_model *model = graph->model;
+    const emc_step *step = p->args->step;
+    const emc_step_arrays *d = &step->device;
+    emc_device *dev = model->dev;
+    const int readers = graph->readers.batch_rows;
+    const size_t n_bytes = 3 * (size_t)readers * sizeof(float);
+    const emc_merge_heads_args args = {.log_sum = d->log_sums,
+                                       .top_ids = d->best,
+                                       .slice_log_sums = graph->slices,
+                                       .slice_ids = (const int32_t *)graph->slices + readers,
+                                       .slice_logits = graph->slices + 2 * readers,
+                                       .stride = 3 * readers,
+                                       .n_slices = model->part.n_ranks,
+                                       .rows = p->readers};
+
+    EMC_TRY(dev->ops->all_gather(dev, model->comm, graph->slices, own_slice(graph), n_bytes));
+    EMC_TRY(dev->ops->merge_heads(dev, &args));
+    if (step->n_wanted > 0)
+        EMC_TRY(dev->ops->all_reduce(dev, model->comm, d->wanted_logits, (size_t)step->n_wanted,
+                                     EMC_F32));
+    return emc_trace_mark(p->args->trace, EMC_TRACE_RANKS, 0,
+                          (double)n_bytes * model->part.n_ranks +
+                              (double)step->n_wanted * sizeof(float));
+}
+
 static emc_status run_head(const pass *p)
 {
     const emc_graph *graph = p->graph;
     const emc_model *model = graph->model;
     const emc_step_arrays *d = &p->args->step->device;
+    const int readers = graph->readers.batch_rows;
     emc_head_args head = emc_graph_get_head(graph);
 
     head.wanted_begin = d->wanted_begin;
     head.wanted = d->wanted;
     head.wanted_logits = d->wanted_logits;
-    head.log_sum = d->log_sums;
-    head.top_ids = d->best;
+    head.log_sum = model->comm ? own_slice(graph) : d->log_sums;
+    head.top_ids = model->comm ? (int32_t *)own_slice(graph) + readers : d->best;
+    head.top_logits = model->comm ? own_slice(graph) + 2 * readers : NULL;
     head.all_logits = p->args->all_logits;
     head.rows = p->readers;
-    head.n_ids = p->args->n_ids;
+    if (p->args->n_ids < head.n_ids)
+        head.n_ids = p->args->n_ids;
     EMC_TRY(add_and_norm(p, &graph->readers, model->norm, p->readers));
     EMC_TRY(model->dev->ops->head(model->dev, &head));
-    return emc_trace_mark(p->args->trace, EMC_TRACE_HEAD,
-                          2.0 * p->readers * model->info.vocab * model->info.hidden, 0);
+    EMC_TRY(emc_trace_mark(p->args->trace, EMC_TRACE_HEAD,
+                           2.0 * p->readers * model->part.vocab * model->info.hidden, 0));
+    return model->comm ? merge_slices(p) : EMC_OK;
 }
 
 emc_status emc_graph_run(const emc_graph *graph, const emc_graph_args *args)

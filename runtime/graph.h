@@ -42,7 +42,7 @@ typedef struct {
     const emc_step *step;    /* uploaded */
     const emc_cache *cache;  /* K and V of the step's rows are stored in it, those before read */
     const float *rope_table; /* device memory, as emc_rope_args, as long as the positions need */
-    float *all_logits;       /* device memory, f32 [n_readers, vocab], or NULL */
+    float *all_logits;       /* device memory, f32 [n_readers, part.vocab], or NULL */
     int n_ids;               /* as emc_head_args */
     emc_trace *trace;        /* or NULL */
 } emc_graph_args;

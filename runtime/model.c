@@ -1,4 +1,4 @@
-/* Opens a checkpoint, an adapter and a device, and puts the one on the other. */
+/* Opens a checkpoint, an adapter and devices, and puts the one on the others. */
 #include "runtime/model.h"
 
 #include <math.h>
@@ -9,10 +9,14 @@
 
 #include "base/size.h"
 #include "runtime/random_weights.h"
+#include "runtime/threads.h"
 
 /* Operations take whole groups of this many values. */
 #define WIDTH_MULTIPLE 8
 #define MAX_HEAD_DIM   256
+
+/* The longest that a rank waits for another in a step: many times what a step takes. */
+#define DEFAULT_DEADLINE_S 60.0
 
 static emc_status check_width(const char *dir, const char *what, int width)
 {
@@ -62,228 +66,6 @@ static emc_status set_info(emc_model *model)
     return EMC_OK;
 }
 
-/* "q_proj, k_proj, v_proj of layer 3" */
-static void describe_matrix(char *out, size_t n_out, emc_matrix_role role, int layer)
-{
-    static const char *const names[] = {
-        [EMC_MATRIX_QKV] = "q_proj, k_proj, v_proj", [EMC_MATRIX_O] = "o_proj",
-        [EMC_MATRIX_GATE_UP] = "gate_proj, up_proj", [EMC_MATRIX_DOWN] = "down_proj",
-        [EMC_MATRIX_EMBED] = "the embedding",        [EMC_MATRIX_HEAD] = "the head",
-    };
-
-    if (role == EMC_MATRIX_EMBED || role == EMC_MATRIX_HEAD)
-        snprintf(out, n_out, "%s", names[role]);
-    else
-        snprintf(out, n_out, "%s of layer %d", names[role], layer);
-}
-
-/*
- * Puts what could not be loaded before this thread's message and, where the device lacks memory,
- * what helps behind it. A device that can still tell its memory has not failed in another way.
- */
-static emc_status explain(emc_model *model, emc_status status, const char *what)
-{
-    size_t n_free = 0, n_whole = 0;
-    char message[512];
-
-    if (status != EMC_ERR_DEVICE && status != EMC_ERR_NOMEM)
-        return emc_fail_in(status, "loading %s", what);
-    snprintf(message, sizeof message, "%s", emc_message());
-    if (status == EMC_ERR_NOMEM)
-        return emc_fail(status,
-                        "loading %s: %s; take a smaller model or a machine with more memory", what,
-                        message);
-    if (model->dev->ops->memory(model->dev, &n_free, &n_whole) == EMC_OK && n_whole > 0)
-        return emc_fail(status,
-                        "loading %s: %s; %.1f GB of weights are loaded: take a smaller model or a "
-                        "GPU with more memory",
-                        what, message, (double)model->info.weight_bytes * 1e-9);
-    return emc_fail(status, "loading %s: %s", what, message);
-}
-
-static size_t update_bytes(const emc_model *model, const emc_low_rank_shape *shape)
-{
-    if (shape->rank == 0)
-        return 0;
-    return ((size_t)shape->n + (size_t)shape->k) * (size_t)shape->rank *
-               emc_dtype_bytes(model->dev->dtype) +
-           (shape->scaled ? (size_t)shape->n * sizeof(float) : 0);
-}
-
-static emc_status open_lora(emc_model *model, emc_lora **out, emc_matrix_role role, int layer)
-{
-    emc_low_rank_shape shape;
-    emc_low_rank update;
-    emc_status status = EMC_OK;
-
-    EMC_TRY(emc_weight_source_shape(model->source, role, layer, &shape));
-    if (model->without_weights) {
-        model->info.weight_bytes += update_bytes(model, &shape);
-        return EMC_OK;
-    }
-    EMC_TRY(emc_weight_source_low_rank(model->source, role, layer, &update));
-    if (update.rank > 0) {
-        const emc_lora_spec spec = {.a = update.a,
-                                    .b = update.b,
-                                    .column_scale = update.column_scale,
-                                    .rank = update.rank,
-                                    .n = update.n,
-                                    .k = update.k};
-
-        status = model->dev->ops->lora_open(model->dev, out, &spec);
-        model->info.weight_bytes += update_bytes(model, &shape);
-    }
-    emc_low_rank_free(&update);
-    return status;
-}
-
-static void free_merged(emc_model *model)
-{
-    for (int i = 0; i < model->n_merged; i++)
-        emc_merged_free(&model->merged[i]);
-    model->n_merged = 0;
-}
-
-/* Puts merged weights in the place of those that the adapter changes. A device that copies has
- * done so with the matrix before while this one was computed. */
-static emc_status merge_parts(emc_model *model, emc_matrix_part *parts, emc_matrix_role role,
-                              int layer)
-{
-    emc_merged merged;
-
-    EMC_TRY(emc_weight_source_merge(model->source, role, layer, model->dev->dtype, &merged));
-    if (model->dev->copies_weights && model->n_merged > 0) {
-        const emc_status status = model->dev->ops->sync(model->dev);
-
-        if (status != EMC_OK) {
-            emc_merged_free(&merged);
-            return status;
-        }
-        free_merged(model);
-    }
-    for (int p = 0; p < EMC_MAX_PARTS; p++)
-        if (merged.data[p])
-            parts[p] = (emc_matrix_part){merged.data[p], model->dev->dtype, parts[p].n_rows};
-    model->merged[model->n_merged++] = merged;
-    return EMC_OK;
-}
-
-static emc_status load_matrix(emc_model *model, emc_model_matrix *out, emc_matrix_role role,
-                              int layer)
-{
-    const emc_tensor *tensors[EMC_MAX_PARTS];
-    emc_matrix_part parts[EMC_MAX_PARTS];
-    const int n_parts = emc_weight_source_parts(model->source, role, layer, tensors);
-    const int k = (int)tensors[0]->dims[1];
-    size_t n_rows = 0;
-
-    for (int p = 0; p < n_parts; p++) {
-        parts[p] = (emc_matrix_part){tensors[p]->data, tensors[p]->dtype, (int)tensors[p]->dims[0]};
-        n_rows += tensors[p]->dims[0];
-    }
-    if (model->merged && !model->without_weights)
-        EMC_TRY(merge_parts(model, parts, role, layer));
-    if (!model->without_weights)
-        EMC_TRY(model->dev->ops->matrix_open(model->dev, &out->w, parts, n_parts, k));
-    model->info.weight_bytes += n_rows * (size_t)k * emc_dtype_bytes(model->dev->dtype);
-    return model->merged ? EMC_OK : open_lora(model, &out->lora, role, layer);
-}
-
-static emc_status open_matrix(emc_model *model, emc_model_matrix *out, emc_matrix_role role,
-                              int layer)
-{
-    const emc_status status = load_matrix(model, out, role, layer);
-    char what[64];
-
-    if (status == EMC_OK)
-        return EMC_OK;
-    describe_matrix(what, sizeof what, role, layer);
-    return explain(model, status, what);
-}
-
-/* One matrix for embedding and head where both are the same tensor with nothing merged into it. */
-static bool head_is_embed(const emc_model *model)
-{
-    const emc_weights *weights = emc_weight_source_get(model->source);
-
-    return weights->head == weights->embed &&
-           !(model->merged && (emc_weight_source_updates(model->source, EMC_MATRIX_EMBED, 0) ||
-                               emc_weight_source_updates(model->source, EMC_MATRIX_HEAD, 0)));
-}
-
-static emc_status open_matrices(emc_model *model)
-{
-    emc_status status;
-
-    for (int l = 0; l < model->info.n_layers; l++) {
-        emc_model_layer *layer = &model->layers[l];
-
-        EMC_TRY(open_matrix(model, &layer->qkv, EMC_MATRIX_QKV, l));
-        EMC_TRY(open_matrix(model, &layer->o, EMC_MATRIX_O, l));
-        EMC_TRY(open_matrix(model, &layer->gate_up, EMC_MATRIX_GATE_UP, l));
-        EMC_TRY(open_matrix(model, &layer->down, EMC_MATRIX_DOWN, l));
-    }
-    EMC_TRY(open_matrix(model, &model->embed, EMC_MATRIX_EMBED, 0));
-    if (!head_is_embed(model))
-        return open_matrix(model, &model->head, EMC_MATRIX_HEAD, 0);
-    model->head.w = model->embed.w;
-    status = model->merged ? EMC_OK : open_lora(model, &model->head.lora, EMC_MATRIX_HEAD, 0);
-    return status == EMC_OK ? EMC_OK : explain(model, status, "the head");
-}
-
-/* Converts one norm to T at `place` of the host copy, and notes where it will lie. */
-static void place_norm(const emc_model *model, void **out, const emc_tensor *tensor, char *host,
-                       size_t *place, float *scratch)
-{
-    const size_t n = tensor->dims[0];
-
-    emc_to_f32(scratch, tensor->data, tensor->dtype, n);
-    emc_from_f32(host + *place, model->dev->dtype, scratch, n);
-    *out = (char *)model->d_norms + *place;
-    *place += n * emc_dtype_bytes(model->dev->dtype);
-}
-
-/* All norms in one block. Widths are whole groups of 8, so each begins 16-byte aligned. */
-static emc_status open_norms(emc_model *model)
-{
-    const emc_weights *weights = emc_weight_source_get(model->source);
-    const size_t hidden = (size_t)model->info.hidden, head_dim = (size_t)model->info.head_dim;
-    const size_t n_values = (size_t)model->info.n_layers * 2 * (hidden + head_dim) + hidden;
-    const size_t n_bytes = n_values * emc_dtype_bytes(model->dev->dtype);
-    float *scratch = NULL;
-    char *host = NULL;
-    size_t place = 0;
-    emc_status status;
-
-    if (model->without_weights) {
-        model->info.weight_bytes += n_bytes;
-        return EMC_OK;
-    }
-    status = model->dev->ops->alloc(model->dev, &model->d_norms, n_bytes, "norms");
-    if (status == EMC_OK)
-        status = emc_alloc(&host, n_bytes, 1, "norms");
-    if (status == EMC_OK)
-        status = emc_alloc(&scratch, hidden > head_dim ? hidden : head_dim, sizeof(float), "norms");
-    if (status != EMC_OK)
-        goto done;
-    for (int l = 0; l < model->info.n_layers; l++) {
-        const emc_layer_weights *from = &weights->layers[l];
-        emc_model_layer *to = &model->layers[l];
-
-        place_norm(model, &to->input_norm, from->input_norm, host, &place, scratch);
-        place_norm(model, &to->post_norm, from->post_norm, host, &place, scratch);
-        place_norm(model, &to->q_norm, from->q_norm, host, &place, scratch);
-        place_norm(model, &to->k_norm, from->k_norm, host, &place, scratch);
-    }
-    place_norm(model, &model->norm, weights->norm, host, &place, scratch);
-    model->info.weight_bytes += n_bytes;
-    status = model->dev->ops->upload(model->dev, model->d_norms, host, n_bytes);
-done:
-    free(scratch);
-    free(host);
-    return status;
-}
-
 static emc_status open_source(emc_model *model, const emc_model_options *options)
 {
     const char *dir = options->model_dir ? options->model_dir : options->random;
@@ -296,35 +78,165 @@ static emc_status open_source(emc_model *model, const emc_model_options *options
 
     if (!options->model_dir)
         EMC_TRY(emc_official_config(&random, options->random));
-    EMC_TRY(emc_weight_source_open(&model->source, &source));
+    EMC_TRY(emc_weight_source_open(&model->own_source, &source));
+    model->source = model->own_source;
     return check_config(emc_weight_source_config(model->source), dir);
 }
 
-static emc_status build_model(emc_model *model, const emc_model_options *options)
-{
-    emc_status status;
+/* --- Ranks -------------------------------------------------------------------------------- */
 
-    EMC_TRY(emc_device_choose(&model->choice, options));
-    EMC_TRY(open_source(model, options));
-    EMC_TRY(emc_device_open(&model->dev, &model->choice, options,
-                            emc_weight_source_config(model->source)->dtype));
-    EMC_TRY(set_info(model));
-    EMC_TRY(emc_alloc(&model->layers, (size_t)model->info.n_layers, sizeof *model->layers,
-                      "the table of layers"));
-    if (options->merge_adapter && options->adapter_dir)
-        EMC_TRY(emc_alloc(&model->merged, (size_t)model->info.n_layers * 4 + 2,
-                          sizeof *model->merged, "the table of merged weights"));
-    status = open_norms(model);
-    if (status != EMC_OK)
-        return explain(model, status, "the norms");
-    EMC_TRY(open_matrices(model));
-    if (model->without_weights)
-        return EMC_OK;
-    EMC_TRY(model->dev->ops->sync(model->dev));
-    if (model->dev->copies_weights)
-        free_merged(model);
+static int count_peers(const emc_model *first)
+{
+    return first->n_replicas * first->part.n_ranks;
+}
+
+/* One rank's work at opening, on a thread of its own. */
+typedef struct {
+    const emc_model_options *options;
+    emc_model *model;
+    emc_model_loading loading;
+} opening;
+
+static emc_status open_rank_device(void *context)
+{
+    const opening *o = context;
+    emc_model_options options = *o->options;
+
+    options.n_threads = o->model->choice.n_threads;
+    EMC_TRY(emc_device_open(&o->model->dev, &o->model->choice, &options,
+                            emc_weight_source_config(o->model->source)->dtype));
+    return set_info(o->model);
+}
+
+/* A rank that fails must not be waited for. */
+static emc_status load_rank(void *context)
+{
+    opening *o = context;
+    const emc_status status = emc_model_load(o->model, &o->loading);
+
+    if (status != EMC_OK && o->loading.copies)
+        o->model->dev->ops->comm_abort(o->loading.copies);
+    return status;
+}
+
+/* The ranks of every replica that compute together. */
+static emc_status join_ranks(emc_model *first)
+{
+    const int n = first->part.n_ranks;
+    emc_comm *comms[EMC_MOST_DEVICES];
+    emc_device *devices[EMC_MOST_DEVICES];
+
+    for (int r = 0; r < first->n_replicas && n > 1; r++) {
+        emc_model **ranks = first->peers + (size_t)r * (size_t)n;
+
+        for (int t = 0; t < n; t++)
+            devices[t] = ranks[t]->dev;
+        EMC_TRY(first->dev->ops->comms_open(comms, devices, n, first->deadline_s));
+        for (int t = 0; t < n; t++)
+            ranks[t]->comm = comms[t];
+    }
     return EMC_OK;
 }
+
+/* Rank t of all replicas, to which weights are copied from the first. copies: [peers], NULL where
+ * there is nothing to copy. */
+static emc_status join_copies(const emc_model *first, emc_comm **copies)
+{
+    const int n = first->part.n_ranks;
+    emc_comm *comms[EMC_MOST_DEVICES];
+    emc_device *devices[EMC_MOST_DEVICES];
+
+    if (first->n_replicas == 1 || !first->dev->copies_weights || first->without_weights)
+        return EMC_OK;
+    for (int t = 0; t < n; t++) {
+        for (int r = 0; r < first->n_replicas; r++)
+            devices[r] = first->peers[r * n + t]->dev;
+        EMC_TRY(first->dev->ops->comms_open(comms, devices, first->n_replicas, first->deadline_s));
+        for (int r = 0; r < first->n_replicas; r++)
+            copies[r * n + t] = comms[r];
+    }
+    return EMC_OK;
+}
+
+static emc_status load_ranks(emc_model *first, opening *openings, void **contexts)
+{
+    const int n = count_peers(first);
+    emc_comm *copies[EMC_MOST_DEVICES] = {NULL};
+    emc_status status = join_ranks(first);
+
+    if (status == EMC_OK)
+        status = join_copies(first, copies);
+    for (int i = 0; i < n; i++)
+        openings[i].loading =
+            (emc_model_loading){.copies = copies[i], .first = i < first->part.n_ranks};
+    if (status == EMC_OK)
+        status = emc_on_threads(load_rank, contexts, n);
+    for (int i = 0; i < n; i++)
+        if (copies[i])
+            first->dev->ops->comm_close(first->peers[i]->dev, copies[i]);
+    return status;
+}
+
+static emc_status make_peers(emc_model *first, const emc_device_choices *choices,
+                             const emc_model_options *options)
+{
+    EMC_TRY(emc_alloc(&first->peers, (size_t)choices->n, sizeof *first->peers, "the model"));
+    first->n_replicas = choices->n / choices->n_ranks;
+    for (int i = 0; i < choices->n; i++) {
+        emc_model *model = first;
+
+        if (i > 0)
+            EMC_TRY(emc_alloc(&model, 1, sizeof *model, "the model"));
+        first->peers[i] = model;
+        model->source = first->source;
+        model->choice = choices->of[i];
+        model->without_weights = options->without_weights;
+        model->merges = options->merge_adapter && options->adapter_dir;
+        model->sums_f32 = options->sums_f32;
+        model->deadline_s = options->deadline_s > 0 ? options->deadline_s : DEFAULT_DEADLINE_S;
+        EMC_TRY(emc_model_part_of(&model->part, emc_weight_source_config(first->source),
+                                  i % choices->n_ranks, choices->n_ranks));
+    }
+    return EMC_OK;
+}
+
+/* What people are told of all devices together. */
+static void describe_all(emc_model *first, const emc_device_choices *choices)
+{
+    const int n = count_peers(first), n_ranks = first->part.n_ranks;
+
+    first->info.n_devices = n;
+    first->info.tensor_parallel_size = n_ranks;
+    if (n == 1)
+        return;
+    snprintf(first->devices, sizeof first->devices, "%s", choices->name);
+    snprintf(first->description, sizeof first->description, "%s; %d devices: %d replica%s of %d",
+             first->dev->description, n, first->n_replicas, first->n_replicas == 1 ? "" : "s",
+             n_ranks);
+    first->info.device_name = first->devices;
+    first->info.device = first->description;
+}
+
+static emc_status build_model(emc_model *first, const emc_model_options *options)
+{
+    opening openings[EMC_MOST_DEVICES];
+    void *contexts[EMC_MOST_DEVICES];
+    emc_device_choices choices;
+
+    EMC_TRY(emc_devices_choose(&choices, options));
+    EMC_TRY(open_source(first, options));
+    EMC_TRY(make_peers(first, &choices, options));
+    for (int i = 0; i < choices.n; i++) {
+        openings[i] = (opening){.options = options, .model = first->peers[i]};
+        contexts[i] = &openings[i];
+    }
+    EMC_TRY(emc_on_threads(open_rank_device, contexts, choices.n));
+    EMC_TRY(load_ranks(first, openings, contexts));
+    describe_all(first, &choices);
+    return EMC_OK;
+}
+
+/* --- Open and close ----------------------------------------------------------------------- */
 
 static double seconds(void)
 {
@@ -346,7 +258,6 @@ emc_status emc_model_open(emc_model **out, const emc_model_options *options)
     if (options->model_dir && options->random)
         return emc_fail(EMC_ERR_ARG, "model: both a folder and random weights given");
     EMC_TRY(emc_alloc(&model, 1, sizeof *model, "the model"));
-    model->without_weights = options->without_weights;
     status = build_model(model, options);
     if (status != EMC_OK) {
         emc_model_close(model);
@@ -357,38 +268,29 @@ emc_status emc_model_open(emc_model **out, const emc_model_options *options)
     return EMC_OK;
 }
 
-static void close_matrix(emc_model *model, emc_model_matrix *matrix)
+static void close_rank(emc_model *model)
 {
-    if (matrix->lora)
-        model->dev->ops->lora_close(model->dev, matrix->lora);
-    if (matrix->w)
-        model->dev->ops->matrix_close(model->dev, matrix->w);
+    if (model->comm)
+        model->dev->ops->comm_close(model->dev, model->comm);
+    emc_model_unload(model);
+    if (model->dev)
+        model->dev->ops->close(model->dev);
+    free(model->inv_freq);
+    free(model->eos);
 }
 
 void emc_model_close(emc_model *model)
 {
     if (!model)
         return;
-    for (int l = 0; model->layers && l < model->info.n_layers; l++) {
-        close_matrix(model, &model->layers[l].qkv);
-        close_matrix(model, &model->layers[l].o);
-        close_matrix(model, &model->layers[l].gate_up);
-        close_matrix(model, &model->layers[l].down);
+    for (int i = 0; model->peers && i < count_peers(model); i++) {
+        if (model->peers[i])
+            close_rank(model->peers[i]);
+        if (i > 0)
+            free(model->peers[i]);
     }
-    if (model->head.w == model->embed.w)
-        model->head.w = NULL;
-    close_matrix(model, &model->head);
-    close_matrix(model, &model->embed);
-    if (model->dev) {
-        model->dev->ops->release(model->dev, model->d_norms);
-        model->dev->ops->close(model->dev);
-    }
-    free_merged(model);
-    free(model->merged);
-    free(model->layers);
-    free(model->inv_freq);
-    free(model->eos);
-    emc_weight_source_close(model->source);
+    free(model->peers);
+    emc_weight_source_close(model->own_source);
     free(model);
 }
 

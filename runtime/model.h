@@ -4,6 +4,7 @@
 #include "kernels/ops.h"
 #include "runtime/devices.h"
 #include "runtime/emcell.h"
+#include "runtime/part.h"
 #include "runtime/weights.h"
 
 #ifdef __cplusplus
@@ -27,25 +28,56 @@ typedef struct {
     void *k_norm;             /* T [head_dim] */
 } emc_model_layer;
 
-/* Read-only once open, so engines may share it. */
+/*
+ * One rank's part of a model, on its device. Read-only once open, so engines may share it.
+ *
+ * Devices stand in replicas of part.n_ranks each: rank t of replica r is peers[r * part.n_ranks +
+ * t]. The ranks of a replica hold the whole model between them; replicas are equal. The caller's
+ * emc_model is the first of all, which owns the others.
+ */
 struct emc_model {
-    emc_weight_source *source; /* the device may point into its files */
+    const emc_weight_source *source; /* the device may point into its files */
     emc_device *dev;
     emc_device_choice choice;
     bool without_weights; /* then matrices are NULL, and so is d_norms */
-    emc_model_info info;
+    bool merges;          /* the adapter goes into the weights */
+    emc_model_info info;  /* of the whole model */
     int32_t *eos;
+    emc_model_part part; /* what this rank has of it */
+    emc_comm *comm;      /* with the other ranks of its replica; NULL: it is alone */
+    double deadline_s;   /* of what ranks do together */
+    bool sums_f32;       /* sums over ranks are of f32 numbers */
     emc_model_layer *layers;
     emc_model_matrix embed; /* [vocab, hidden] */
-    emc_model_matrix head;  /* [vocab, hidden]; w is embed's own where they are one */
-    emc_merged *merged;     /* what the device still points into, n_merged of them */
-    int n_merged;
+    emc_model_matrix head;  /* [part.vocab, hidden]; w is embed's own where they are one */
+    void **held;            /* host memory that the device still points into, n_held blocks of it */
+    size_t n_held, held_capacity;
     void *norm;      /* T [hidden] */
     void *d_norms;   /* holds every norm above */
     float *inv_freq; /* [head_dim / 2] */
     float attention_factor;
     float rms_eps;
+
+    /* The first rank's only. */
+    emc_weight_source *own_source;
+    emc_model **peers; /* [n_replicas * part.n_ranks]; peers[0] is this one */
+    int n_replicas;
+    char devices[160];     /* all their names, as --device takes them */
+    char description[256]; /* of all */
 };
+
+/* Loads a rank's weights. copies: with the same rank of the other replicas, from the first of which
+ * come a device's copies of weights; NULL: it is alone, or its device has none. first: it is that
+ * one. The rank has its source, device and part; errors as emc_model_open. */
+typedef struct {
+    emc_comm *copies;
+    bool first;
+} emc_model_loading;
+
+emc_status emc_model_load(emc_model *model, const emc_model_loading *loading);
+
+/* All of a rank but the device and the source. */
+void emc_model_unload(emc_model *model);
 
 /*
  * Rows first .. first + n - 1 of the rotary table, f32 [n, head_dim / 2, 2]: cos and sin of

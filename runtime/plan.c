@@ -135,7 +135,7 @@ emc_status emc_engine_count_scratch(emc_engine *engine)
     return EMC_OK;
 }
 
-void emc_engine_get_memory_plan(const emc_engine *engine, emc_memory_plan *out)
+void emc_rank_get_memory_plan(const emc_engine *engine, emc_memory_plan *out)
 {
     *out = engine->plan;
     out->activations += ((size_t)engine->rope_len - (size_t)engine->plan_positions) *

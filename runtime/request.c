@@ -17,7 +17,7 @@ static void release_borrowed(emc_engine *engine)
  * step. Answers that take several steps come first after these, and until then nobody submits: so
  * there must be rows for all the steps that such an answer takes.
  */
-bool emc_engine_is_full(const emc_engine *engine)
+bool emc_rank_is_full(const emc_engine *engine)
 {
     const int64_t step = engine->options.max_num_batched_tokens;
     const int64_t whole = EMC_STEPS_IN_FLIGHT + emc_engine_search_steps(engine);
@@ -33,13 +33,11 @@ bool emc_engine_is_full(const emc_engine *engine)
            (n_ready >= EMC_STEPS_IN_FLIGHT * step && (!lasting || n_rows >= whole * step));
 }
 
-static emc_status check_request(const emc_engine *engine, const emc_request *request)
+emc_status emc_rank_check_request(const emc_engine *engine, const emc_request *request)
 {
     const int max_positions = engine->model->info.max_positions;
     int n_answer;
 
-    if (emc_engine_is_full(engine))
-        return emc_fail(EMC_ERR_ARG, "the engine is full: poll an answer before the next request");
     if (request->n_ids < 1)
         return emc_fail(EMC_ERR_ARG, "the prompt is empty");
     EMC_TRY(emc_engine_check_ids(engine, "prompt", request->ids, request->n_ids));
@@ -117,12 +115,14 @@ static emc_status set_up(emc_engine *engine, emc_sequence *sequence, const emc_r
     return emc_engine_make_room(engine, sequence->n_pages_first, request->n_ids + n_answer);
 }
 
-emc_status emc_engine_submit(emc_engine *engine, const emc_request *request)
+emc_status emc_rank_submit(emc_engine *engine, const emc_request *request)
 {
     emc_sequence *sequence = engine->sequences;
 
     release_borrowed(engine);
-    EMC_TRY(check_request(engine, request));
+    if (emc_rank_is_full(engine))
+        return emc_fail(EMC_ERR_ARG, "the engine is full: poll an answer before the next request");
+    EMC_TRY(emc_rank_check_request(engine, request));
     while (sequence->state != EMC_SEQUENCE_FREE)
         sequence++; /* there is one: the engine is not full */
     EMC_TRY(set_up(engine, sequence, request));
@@ -144,7 +144,7 @@ static emc_status keep_busy(emc_engine *engine)
     return EMC_OK;
 }
 
-emc_status emc_engine_poll(emc_engine *engine, emc_answer *answer, bool *got)
+emc_status emc_rank_poll(emc_engine *engine, emc_answer *answer, bool *got)
 {
     emc_sequence *sequence;
     emc_status status;
@@ -187,7 +187,7 @@ emc_status emc_engine_poll(emc_engine *engine, emc_answer *answer, bool *got)
     return EMC_OK;
 }
 
-void emc_engine_cancel(emc_engine *engine)
+void emc_rank_cancel(emc_engine *engine)
 {
     release_borrowed(engine);
     emc_engine_start_over(engine);

@@ -56,9 +56,17 @@ typedef struct {
     int rows;     /* of the product */
     size_t width; /* bytes of a row of x */
     char *block;  /* T [BLOCK_ROWS, k] */
-    char *first;  /* T [SOURCES, n]: the results of the first order */
-    void *y;      /* T [STRETCH_ROWS, n], where the device copies to at its full speed */
+    char *first;  /* T or f32 [SOURCES, n]: the results of the first order */
+    void *y;      /* T or f32 [STRETCH_ROWS, n], where the device copies to at its full speed */
 } self_check;
+
+/* Of a row of the product's results. */
+static size_t row_bytes(const self_check *check)
+{
+    const emc_linear_args *args = &check->product.args;
+
+    return (size_t)args->n * emc_dtype_bytes(args->out_f32 ? EMC_F32 : check->dev->dtype);
+}
 
 /* Fills x with the block, again and again: each copy doubles what is there. */
 static emc_status set_rows(const self_check *check, const void *x)
@@ -93,7 +101,7 @@ static emc_status refuse(const self_check *check, emc_trace_operation operation,
 static emc_status compare_rows(const self_check *check, int first, int n)
 {
     const emc_linear_args *args = &check->product.args;
-    const size_t y_row = (size_t)args->n * emc_dtype_bytes(check->dev->dtype);
+    const size_t y_row = row_bytes(check);
 
     EMC_TRY(check->dev->ops->download(
         check->dev, check->y, (const char *)args->out + (size_t)first * y_row, (size_t)n * y_row));
@@ -117,7 +125,7 @@ static emc_status compare_all(const self_check *check)
 static emc_status run_check(self_check *check)
 {
     emc_linear_args args = check->product.args;
-    const size_t y_row = (size_t)args.n * emc_dtype_bytes(check->dev->dtype);
+    const size_t y_row = row_bytes(check);
 
     args.rows = check->rows;
     EMC_TRY(set_rows(check, args.x));
@@ -145,9 +153,10 @@ static int most(int a, int b)
     return a > b ? a : b;
 }
 
-static emc_status check_products(self_check *check, const emc_model_info *info, const char *sources)
+static emc_status check_products(self_check *check, const emc_model *model, const char *sources)
 {
-    const int q_width = info->n_heads * info->head_dim;
+    const emc_model_info *info = &model->info;
+    const int q_width = model->part.n_heads * info->head_dim;
     const bool at_once = check->dev->at_once;
 
     for (int i = 0; emc_graph_get_product(check->graph, i, &check->product); i++) {
@@ -163,7 +172,7 @@ static emc_status check_products(self_check *check, const emc_model_info *info, 
         check->rows = at_once && args->batch_rows > FEW_ROWS ? FEW_ROWS : args->batch_rows;
         make_block(check, sources,
                    check->product.operation == EMC_TRACE_O      ? q_width
-                   : check->product.operation == EMC_TRACE_DOWN ? info->ffn
+                   : check->product.operation == EMC_TRACE_DOWN ? model->part.ffn
                                                                 : info->hidden);
         EMC_TRY(run_check(check));
     }
@@ -236,7 +245,7 @@ static emc_status run_head(const self_check *check, const head_memory *m, emc_he
     wanted_begin[0] = 0;
     for (int r = 0; r < check->rows; r++) {
         for (int i = 0; i < m->n_ids; i++)
-            *wanted++ = wanted_id(args.n_ids, source_at(r), i);
+            *wanted++ = args.first_id + wanted_id(args.n_ids - args.first_id, source_at(r), i);
         wanted_begin[r + 1] = wanted_begin[r] + m->n_ids;
     }
     EMC_TRY(set_rows(check, args.x));
@@ -252,15 +261,15 @@ static emc_status run_head(const self_check *check, const head_memory *m, emc_he
 }
 
 /* Of every slab of the vocabulary that the head multiplies at a time a few logits. */
-static emc_status check_head(self_check *check, const emc_model_info *info, const char *sources)
+static emc_status check_head(self_check *check, const emc_model *model, const char *sources)
 {
     const emc_head_args args = emc_graph_get_head(check->graph);
     head_memory memory = {0};
     emc_status status;
 
     check->rows = args.batch_rows;
-    make_block(check, sources, info->hidden);
-    status = take_head_memory(check, &memory, info->vocab);
+    make_block(check, sources, model->info.hidden);
+    status = take_head_memory(check, &memory, model->part.vocab);
     if (status == EMC_OK)
         status = run_head(check, &memory, args);
     free(memory.host);
@@ -272,10 +281,10 @@ emc_status emc_engine_self_check(const emc_model *model, const emc_graph *graph)
 {
     const emc_model_info *info = &model->info;
     const size_t value = emc_dtype_bytes(model->dev->dtype);
-    const int q_width = info->n_heads * info->head_dim;
-    const int k = most(most(info->hidden, info->ffn), q_width);
-    const int n =
-        most(most(2 * info->ffn, info->hidden), q_width + 2 * info->n_kv_heads * info->head_dim);
+    const int q_width = model->part.n_heads * info->head_dim;
+    const int kv_width = model->part.n_kv_heads * info->head_dim;
+    const int k = most(most(info->hidden, model->part.ffn), q_width);
+    const int n = most(most(2 * model->part.ffn, info->hidden), q_width + 2 * kv_width);
     self_check check = {.dev = model->dev, .graph = graph};
     float *values = NULL;
     char *sources = NULL;
@@ -287,17 +296,19 @@ emc_status emc_engine_self_check(const emc_model *model, const emc_graph *graph)
     if (status == EMC_OK)
         status = emc_alloc(&check.block, (size_t)BLOCK_ROWS * (size_t)k, value, "the self-check");
     if (status == EMC_OK)
-        status = check.dev->ops->alloc_host(
-            check.dev, &check.y, (size_t)STRETCH_ROWS * (size_t)n * value, "the self-check");
+        status = check.dev->ops->alloc_host(check.dev, &check.y,
+                                            (size_t)STRETCH_ROWS * (size_t)n * sizeof(float),
+                                            "the self-check");
     if (status == EMC_OK)
-        status = emc_alloc(&check.first, (size_t)SOURCES * (size_t)n, value, "the self-check");
+        status =
+            emc_alloc(&check.first, (size_t)SOURCES * (size_t)n, sizeof(float), "the self-check");
     if (status == EMC_OK) {
         fill(values, (size_t)SOURCES * (size_t)k);
         emc_from_f32(sources, model->dev->dtype, values, (size_t)SOURCES * (size_t)k);
-        status = check_products(&check, info, sources);
+        status = check_products(&check, model, sources);
         /* A device that computes at once would pay for it what the head of a step costs. */
         if (status == EMC_OK && !check.dev->at_once)
-            status = check_head(&check, info, sources);
+            status = check_head(&check, model, sources);
     }
     free(values);
     free(sources);

@@ -43,6 +43,7 @@ const char *emc_trace_name(emc_trace_operation operation)
         [EMC_TRACE_DOWN] = "linear down",
         [EMC_TRACE_GATHER_ROWS] = "gather_rows",
         [EMC_TRACE_HEAD] = "head",
+        [EMC_TRACE_RANKS] = "sums over ranks",
         [EMC_TRACE_COPIES] = "copies",
     };
 

@@ -20,6 +20,7 @@ typedef enum {
     EMC_TRACE_DOWN,
     EMC_TRACE_GATHER_ROWS,
     EMC_TRACE_HEAD,
+    EMC_TRACE_RANKS,
     EMC_TRACE_COPIES,
     EMC_TRACE_OPERATIONS
 } emc_trace_operation;

@@ -27,10 +27,10 @@ emc_status emc_cuda_describe_gpu(int index, emc_cuda_gpu *out)
     if (index < 0 || index >= fake.n_gpus)
         return emc_fail(EMC_ERR_DEVICE, "cuda:%d: no such GPU", index);
     *out = (emc_cuda_gpu){.compute_capability = fake.usable[index] ? 90 : 75,
-                          .n_sms = 100 + index,
+                          .n_sms = 100 + (fake.alike ? 0 : index),
                           .memory = (size_t)80000000000,
                           .usable = fake.usable[index]};
-    snprintf(out->name, sizeof out->name, "Fake %c", 'A' + index);
+    snprintf(out->name, sizeof out->name, "Fake %c", 'A' + (fake.alike ? 0 : index));
     return EMC_OK;
 }
 

@@ -88,12 +88,12 @@ static void test_description(void **state)
     gpus.n_sms = 132;
     vg_set(&gpus);
     EMT_OK(emc_cuda_describe_gpu(0, &gpu));
-    assert_string_equal(gpu.name, "virtual GPU 0");
+    assert_string_equal(gpu.name, "virtual GPU");
     assert_int_equal(gpu.n_sms, 132);
     assert_int_equal(gpu.compute_capability, 90);
     assert_true(gpu.memory == gpus.memory_bytes && gpu.usable);
     dev = cuda_case_open(NULL, NULL);
-    assert_non_null(strstr(dev->description, "cuda:0, virtual GPU 0, 132 SMs"));
+    assert_non_null(strstr(dev->description, "cuda:0, virtual GPU, 132 SMs"));
     assert_non_null(strstr(dev->description, "cuBLASLt 13.1.0"));
     assert_int_equal(dev->step_rows, 8448);
     assert_int_equal(dev->reader_rows, 512);

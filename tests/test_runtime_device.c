@@ -123,7 +123,8 @@ static const struct {
      "gpu",
      EMC_DTYPE_AUTO,
      EMC_ERR_USAGE,
-     "no device is called \"gpu\": take cpu, cuda, cuda:N for GPU number N, or auto",
+     "no device is called \"gpu\": take cpu, cuda, cuda:N for GPU number N, cuda:0,1 for several, "
+     "cuda:all, or auto",
      "",
      0},
     {1, {1}, "cuda:", EMC_DTYPE_AUTO, EMC_ERR_USAGE, "no device is called \"cuda:\"", "", 0},
@@ -138,19 +139,84 @@ static void devices_are_chosen(void **state)
     (void)state;
     for (size_t i = 0; i < EMC_COUNT(choices); i++) {
         const emc_model_options options = {.device = choices[i].device, .dtype = choices[i].dtype};
-        emc_device_choice choice;
+        emc_device_choices choice;
 
         fake.n_gpus = choices[i].n_gpus;
         memcpy(fake.usable, choices[i].usable, sizeof fake.usable);
         if (choices[i].status != EMC_OK) {
-            EMT_FAILS(choices[i].status, choices[i].name, emc_device_choose(&choice, &options));
+            EMT_FAILS(choices[i].status, choices[i].name, emc_devices_choose(&choice, &options));
             continue;
         }
-        EMT_OK(emc_device_choose(&choice, &options));
+        EMT_OK(emc_devices_choose(&choice, &options));
+        assert_int_equal(choice.n, 1);
         assert_string_equal(choice.name, choices[i].name);
-        assert_string_equal(choice.reason, choices[i].reason);
-        assert_int_equal(choice.gpu, choices[i].gpu);
+        assert_string_equal(choice.of[0].name, choices[i].name);
+        assert_string_equal(choice.of[0].reason, choices[i].reason);
+        assert_int_equal(choice.of[0].gpu, choices[i].gpu);
     }
+}
+
+static const struct {
+    int n_gpus;
+    bool alike;
+    const char *device;
+    int n_ranks, n_replicas;
+    emc_status status;
+    const char *name; /* of all, or what the message has */
+    int n;
+} lists[] = {
+    {4, true, "cuda:all", 1, 0, EMC_OK, "cuda:0,1,2,3", 4},
+    {4, true, "cuda:all", 2, 0, EMC_OK, "cuda:0,1,2,3", 4},
+    {4, true, "cuda:3,1", 2, 0, EMC_OK, "cuda:3,1", 2},
+    {4, true, "cuda:2", 1, 0, EMC_OK, "cuda:2", 1},
+    {4, true, "cuda", 2, 0, EMC_OK, "cuda:0,1", 2},
+    {4, true, "auto", 4, 0, EMC_OK, "cuda:0,1,2,3", 4},
+    {0, true, "auto", 2, 0, EMC_OK, "cpu", 2},
+    {0, true, "cpu", 2, 3, EMC_OK, "cpu", 6},
+    {4, true, "cuda:0,1,0", 1, 0, EMC_ERR_USAGE, "device cuda:0,1,0: GPU 0 is named twice", 0},
+    {4, true, "cuda:0,4", 1, 0, EMC_ERR_DEVICE, "the last of 4 GPUs here is cuda:3", 0},
+    {4, true, "cuda:0,1,2", 2, 0, EMC_ERR_USAGE,
+     "--tensor-parallel-size 2: 3 GPUs cannot be dealt out in groups of so many; name a multiple "
+     "of 2",
+     0},
+    {1, true, "auto", 2, 0, EMC_ERR_USAGE, "--tensor-parallel-size 2: 1 GPU cannot", 0},
+    {1, true, "cuda", 2, 0, EMC_ERR_DEVICE, "the last of 1 GPU here is cuda:0", 0},
+    {2, false, "cuda:all", 1, 0, EMC_ERR_USAGE,
+     "cuda:0 is Fake A with 100 SMs, cuda:1 is Fake B with 101: a cell's answer would depend on "
+     "the GPU; take GPUs of one kind",
+     0},
+    {0, true, "cuda:all", 1, 0, EMC_ERR_DEVICE, "device cuda:all: no GPU was found", 0},
+    {4, true, "cuda:0,", 1, 0, EMC_ERR_USAGE, "no device is called \"cuda:0,\"", 0},
+    {4, true, "cuda:,1", 1, 0, EMC_ERR_USAGE, "no device is called", 0},
+    {4, true, "cuda:0;1", 1, 0, EMC_ERR_USAGE, "no device is called", 0},
+    {4, true, "cuda:0", -1, 0, EMC_ERR_USAGE, "--tensor-parallel-size -1: need 1 to 64", 0},
+    {4, true, "cuda:0", 65, 0, EMC_ERR_USAGE, "--tensor-parallel-size 65: need 1 to 64", 0},
+};
+
+static void several_devices_are_chosen(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < EMC_COUNT(lists); i++) {
+        const emc_model_options options = {.device = lists[i].device,
+                                           .tensor_parallel_size = lists[i].n_ranks,
+                                           .n_replicas = lists[i].n_replicas};
+        emc_device_choices choice;
+
+        fake.n_gpus = lists[i].n_gpus;
+        fake.alike = lists[i].alike;
+        for (int k = 0; k < lists[i].n_gpus; k++)
+            fake.usable[k] = true;
+        if (lists[i].status != EMC_OK) {
+            EMT_FAILS(lists[i].status, lists[i].name, emc_devices_choose(&choice, &options));
+            continue;
+        }
+        EMT_OK(emc_devices_choose(&choice, &options));
+        assert_int_equal(choice.n, lists[i].n);
+        assert_string_equal(choice.name, lists[i].name);
+        assert_int_equal(choice.n_ranks, lists[i].n_ranks);
+    }
+    fake.alike = false;
+    fake.n_gpus = 0;
 }
 
 static void devices_are_listed(void **state)
@@ -294,7 +360,7 @@ static void merged_weights_stay_until_they_are_copied(void **state)
                                                   .dtype = EMC_DTYPE_BFLOAT16,
                                                   .n_threads = 1,
                                                   .merge_adapter = true}));
-            assert_int_equal(model->n_merged > 0, gpu == 0);
+            assert_int_equal(model->n_held > 0, gpu == 0);
             vocab = emc_model_get_info(model)->vocab;
             EMT_OK(emc_engine_open(&engine, model, NULL));
             logits[gpu] = engine_logits(engine, ids, n, vocab);
@@ -416,6 +482,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(devices_are_chosen, set_up),
+        cmocka_unit_test_setup(several_devices_are_chosen, set_up),
         cmocka_unit_test_setup(devices_are_listed, set_up),
         cmocka_unit_test_setup(a_model_is_told_its_device, set_up),
         cmocka_unit_test_setup(weight_bytes_include_the_adapter, set_up),

@@ -426,7 +426,7 @@ static void nothing_to_merge(void **state)
 
     (void)state;
     assert_ptr_equal(model->head.w, model->embed.w);
-    assert_null(model->merged);
+    assert_false(model->merges);
     emc_model_close(model);
 }
 
@@ -439,7 +439,7 @@ static void merged_weights_are_kept_only_where_needed(void **state)
     (void)state;
     case_open(&c, "rslora", "group2");
     model = open_adapted(c.model_dir, c.adapter_dir, EMC_DTYPE_AUTO, true);
-    assert_int_equal(model->n_merged > 0, !model->dev->copies_weights);
+    assert_int_equal(model->n_held > 0, !model->dev->copies_weights);
     assert_null(model->layers[0].qkv.lora);
     emc_model_close(model);
     case_close(&c);

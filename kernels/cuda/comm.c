@@ -6,8 +6,10 @@
  * over. ncclCommAbort is the only call that ends a collective whose other ranks never come; every
  * rank makes it for itself, on its own thread.
  */
+#include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -27,6 +29,8 @@ typedef struct {
     double deadline_s;
     atomic_bool broken; /* by one of the ranks, or from outside */
     atomic_int n_open;
+    pthread_mutex_t lock; /* of what follows */
+    char why[512];        /* the first reason */
 } group;
 
 struct emc_comm {
@@ -57,45 +61,64 @@ static void look_away(int n_looks)
 
 /* --- Faults ------------------------------------------------------------------------------- */
 
+/* The first reason stays. */
+static void break_group(group *g, const char *why)
+{
+    pthread_mutex_lock(&g->lock);
+    if (!atomic_exchange(&g->broken, true))
+        snprintf(g->why, sizeof g->why, "%s", why);
+    pthread_mutex_unlock(&g->lock);
+}
+
 /* Ends this rank's communicator, and so what it waits in. */
 static void end(emc_comm *comm)
 {
-    atomic_store(&comm->group->broken, true);
     if (comm->nccl)
         (void)comm->group->nccl.abort(comm->nccl);
     comm->nccl = NULL;
 }
 
+/* Where the group is broken already. */
+static emc_status fail_with_group(emc_comm *comm, const char *what)
+{
+    group *g = comm->group;
+    char why[512];
+
+    end(comm);
+    pthread_mutex_lock(&g->lock);
+    snprintf(why, sizeof why, "%s", g->why);
+    pthread_mutex_unlock(&g->lock);
+    return emc_fail(EMC_ERR_LOST, "cuda:%d: %s: %s", comm->cuda->index, what, why);
+}
+
 static emc_status fail(emc_comm *comm, const char *what, ncclResult_t result)
 {
     const cuda_nccl *nccl = &comm->group->nccl;
-    const emc_status status = emc_fail(EMC_ERR_LOST, "cuda:%d: NCCL, %s: rank %d of %d: %s (%s)",
-                                       comm->cuda->index, what, comm->rank, comm->group->n,
-                                       nccl->error_string(result), nccl->last_error(comm->nccl));
+    char why[512];
 
-    end(comm);
-    return status;
+    (void)snprintf(why, sizeof why, "rank %d of %d: NCCL: %s (%.384s)", comm->rank, comm->group->n,
+                   nccl->error_string(result), nccl->last_error(comm->nccl));
+    break_group(comm->group, why);
+    return fail_with_group(comm, what);
 }
 
 /* Whether it is still worth while to wait, since `begin`. */
 static emc_status watch(emc_comm *comm, const char *what, double begin)
 {
     ncclResult_t state = ncclSuccess, result;
+    char why[128];
 
-    if (atomic_load(&comm->group->broken) || !comm->nccl) {
-        end(comm);
-        return emc_fail(EMC_ERR_LOST, "cuda:%d: %s: another rank of the group failed",
-                        comm->cuda->index, what);
-    }
+    if (atomic_load(&comm->group->broken))
+        return fail_with_group(comm, what);
     result = comm->group->nccl.async_error(comm->nccl, &state);
     if (result != ncclSuccess || (state != ncclSuccess && state != ncclInProgress))
         return fail(comm, what, result != ncclSuccess ? result : state);
     if (seconds() - begin < comm->group->deadline_s)
         return EMC_OK;
-    end(comm);
-    return emc_fail(EMC_ERR_LOST,
-                    "cuda:%d: %s: rank %d of %d waited %g s for the others, and gave up",
-                    comm->cuda->index, what, comm->rank, comm->group->n, comm->group->deadline_s);
+    (void)snprintf(why, sizeof why, "rank %d of %d waited %g s for the others, and gave up",
+                   comm->rank, comm->group->n, comm->group->deadline_s);
+    break_group(comm->group, why);
+    return fail_with_group(comm, what);
 }
 
 /* Until what was asked of the communicator has been taken. */
@@ -137,14 +160,12 @@ emc_status cuda_await(cuda_device *cuda, cudaEvent_t event)
 
 /* --- Collectives -------------------------------------------------------------------------- */
 
+/* Weights that are to be sent must have come. Their buffers stay: giving host memory back waits for
+ * all GPUs, and so for ranks that wait for this one. */
 static emc_status begin(emc_device *dev, emc_comm *comm, const char *what)
 {
-    (void)cuda_use(dev);
-    if (comm->nccl && !atomic_load(&comm->group->broken))
-        return EMC_OK;
-    end(comm);
-    return emc_fail(EMC_ERR_LOST, "cuda:%d: %s: another rank of the group failed",
-                    comm->cuda->index, what);
+    cuda_upload_drain(cuda_current(dev)->upload);
+    return atomic_load(&comm->group->broken) ? fail_with_group(comm, what) : EMC_OK;
 }
 
 emc_status cuda_all_reduce(emc_device *dev, emc_comm *comm, void *x, size_t n, emc_dtype dtype)
@@ -218,6 +239,12 @@ static emc_status create(group *g, emc_comm *const *comms)
     return EMC_OK;
 }
 
+static void free_group(group *g)
+{
+    pthread_mutex_destroy(&g->lock);
+    free(g);
+}
+
 static void join_device(emc_comm *comm)
 {
     comm->next = comm->cuda->comms;
@@ -245,6 +272,7 @@ emc_status cuda_comms_open(emc_comm **out, emc_device *const *devices, int n, do
     EMC_TRY(emc_alloc(&g, 1, sizeof *g, "a group of GPUs"));
     g->n = n;
     g->deadline_s = deadline_s;
+    pthread_mutex_init(&g->lock, NULL);
     status = cuda_nccl_load(&g->nccl, CUDA_NCCL_LIBRARY);
     for (int i = 0; i < n && status == EMC_OK; i++) {
         status = emc_alloc(&out[i], 1, sizeof *out[i], "a group of GPUs");
@@ -260,9 +288,9 @@ emc_status cuda_comms_open(emc_comm **out, emc_device *const *devices, int n, do
             join_device(out[i]);
         return EMC_OK;
     }
-    atomic_store(&g->broken, true);
+    break_group(g, "it was never whole");
     if (!out[0])
-        free(g);
+        free_group(g);
     for (int i = 0; i < n; i++) {
         cuda_comm_close(devices[i], out[i]);
         out[i] = NULL;
@@ -286,10 +314,10 @@ void cuda_comm_close(emc_device *dev, emc_comm *comm)
     leave_device(comm);
     free(comm);
     if (atomic_fetch_sub(&g->n_open, 1) == 1)
-        free(g);
+        free_group(g);
 }
 
 void cuda_comm_abort(emc_comm *comm)
 {
-    atomic_store(&comm->group->broken, true);
+    break_group(comm->group, "another rank of the group failed");
 }

@@ -332,7 +332,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
     if (!is_device(device))
         return fail(cudaErrorInvalidDevice);
     memset(p, 0, sizeof *p);
-    snprintf(p->name, sizeof p->name, "virtual GPU %d", device);
+    snprintf(p->name, sizeof p->name, "virtual GPU"); // all of one kind
     p->totalGlobalMem = options.memory_bytes;
     p->sharedMemPerBlock = SMEM_DEFAULT;
     p->sharedMemPerBlockOptin = SMEM_MAX;

@@ -1,0 +1,877 @@
+#include "runtime/team.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/size.h"
+#include "runtime/threads.h"
+
+/* A request on its way, and its answer. */
+typedef struct item item;
+struct item {
+    item *next;
+    emc_request request; /* ids are its own */
+    int32_t *ids;
+    size_t ids_capacity;
+    emc_answer answer; /* arrays are its own */
+    double *log_probs, *scores;
+    size_t log_probs_capacity, scores_capacity;
+    int32_t *answer_ids;
+    size_t answer_ids_capacity;
+};
+
+typedef struct {
+    item *first, *last;
+    int n;
+} item_list;
+
+typedef struct member member;
+
+/* What all ranks of a replica do next. */
+typedef enum {
+    TURN_SUBMIT, /* what the leader has submitted */
+    TURN_POLL,   /* once */
+    TURN_JOB,    /* the team's job */
+    TURN_END
+} turn_kind;
+
+typedef struct {
+    emc_team *team;
+    member *members; /* [n_ranks]; the first leads */
+
+    /* Under the team's lock. */
+    turn_kind turn;
+    unsigned long n_turns; /* begun */
+    int n_busy;            /* ranks that have not ended this one */
+    item **new_items;      /* [n_new] of this turn */
+    int n_new;
+    size_t new_capacity;
+    unsigned long n_jobs; /* done */
+    item_list running;
+    bool failed, told; /* the caller knows of it */
+    emc_status status; /* why */
+    char message[1024];
+    emc_engine_stats stats; /* as of the last turn */
+    emc_memory_plan plan;
+} replica;
+
+struct member {
+    replica *of;
+    int rank;
+    emc_model *model;
+    emc_engine *engine;
+    pthread_t thread;
+    bool started;
+    emc_status status; /* of this turn */
+    char message[1024];
+    emc_answer answer; /* of this turn, the leader's; borrowed from its engine */
+    bool got;
+};
+
+/* What every rank is to do once. */
+typedef struct {
+    emc_status (*run)(member *m, void *context);
+    void *context;
+} team_job;
+
+struct emc_team {
+    int n_replicas, n_ranks;
+    replica *replicas;
+    member *members; /* [n_replicas * n_ranks] */
+    int64_t most_rows;
+    int most_items;
+
+    pthread_mutex_t lock; /* of all that follows, and of what replicas have under it */
+    pthread_cond_t changed;
+    bool ending;
+    team_job job;
+    unsigned long n_jobs; /* begun */
+    item_list queue, answered, spare;
+    int64_t queued_rows;
+    int n_items; /* in none of the spare */
+    item *borrowed;
+};
+
+/* --- Items -------------------------------------------------------------------------------- */
+
+static void push(item_list *list, item *i)
+{
+    i->next = NULL;
+    if (list->last)
+        list->last->next = i;
+    else
+        list->first = i;
+    list->last = i;
+    list->n++;
+}
+
+static item *pop(item_list *list)
+{
+    item *i = list->first;
+
+    if (!i)
+        return NULL;
+    list->first = i->next;
+    if (!list->first)
+        list->last = NULL;
+    list->n--;
+    return i;
+}
+
+static void take_out(item_list *list, item *wanted)
+{
+    item_list kept = {0};
+
+    for (item *i; (i = pop(list));)
+        if (i != wanted)
+            push(&kept, i);
+    *list = kept;
+}
+
+/* Puts a list before another. */
+static void put_first(item_list *list, item_list *first)
+{
+    for (item *i; (i = pop(list));)
+        push(first, i);
+    *list = *first;
+    *first = (item_list){0};
+}
+
+static void free_items(item_list *list)
+{
+    for (item *i; (i = pop(list));) {
+        free(i->ids);
+        free(i->log_probs);
+        free(i->scores);
+        free(i->answer_ids);
+        free(i);
+    }
+}
+
+static emc_status keep_doubles(double **to, size_t *capacity, const double **from, size_t n)
+{
+    if (!*from)
+        return EMC_OK;
+    EMC_TRY(emc_reserve(to, capacity, n, sizeof **to, "an answer"));
+    memcpy(*to, *from, n * sizeof **to);
+    *from = *to;
+    return EMC_OK;
+}
+
+/* What an engine lends becomes the item's own. */
+static emc_status keep_answer(item *i, const emc_answer *answer, int n_choices)
+{
+    i->answer = *answer;
+    i->answer.ticket = i->request.ticket;
+    EMC_TRY(keep_doubles(&i->log_probs, &i->log_probs_capacity, &i->answer.log_probs,
+                         (size_t)n_choices));
+    EMC_TRY(keep_doubles(&i->scores, &i->scores_capacity, &i->answer.scores, (size_t)n_choices));
+    if (!answer->ids)
+        return EMC_OK;
+    EMC_TRY(emc_reserve(&i->answer_ids, &i->answer_ids_capacity, (size_t)answer->n_ids + 1,
+                        sizeof *i->answer_ids, "an answer"));
+    memcpy(i->answer_ids, answer->ids, (size_t)answer->n_ids * sizeof *answer->ids);
+    i->answer.ids = i->answer_ids;
+    return EMC_OK;
+}
+
+/* --- Turns -------------------------------------------------------------------------------- */
+
+/* What a rank alone may have met, so that others would wait for it. */
+static bool is_fault(emc_status status)
+{
+    return status == EMC_ERR_DEVICE || status == EMC_ERR_LOST || status == EMC_ERR_NOMEM ||
+           status == EMC_ERR_INTERNAL;
+}
+
+static emc_status submit_new(member *m)
+{
+    for (int k = 0; k < m->of->n_new; k++) {
+        item *i = m->of->new_items[k];
+        emc_request request = i->request;
+
+        request.ticket = (uint64_t)(uintptr_t)i;
+        EMC_TRY(emc_rank_submit(m->engine, &request));
+    }
+    return EMC_OK;
+}
+
+static emc_status run_turn(member *m, turn_kind turn, const team_job *job)
+{
+    m->got = false;
+    if (turn == TURN_JOB)
+        return job->run(m, job->context);
+    if (turn == TURN_SUBMIT)
+        return m->rank > 0 ? submit_new(m) : EMC_OK;
+    return emc_rank_poll(m->engine, &m->answer, &m->got);
+}
+
+/* Ends this rank's part of a turn. */
+static void take_part(member *m, turn_kind turn, const team_job *job)
+{
+    if (m->status == EMC_OK)
+        m->status = run_turn(m, turn, job);
+    if (m->status != EMC_OK)
+        snprintf(m->message, sizeof m->message, "%s", emc_message());
+    if (is_fault(m->status) && m->model->comm)
+        m->model->dev->ops->comm_abort(m->model->comm);
+}
+
+/* With the lock held: all ranks of the replica take part in a turn, which is over on return. */
+static void lead(replica *r, turn_kind turn)
+{
+    emc_team *team = r->team;
+    const team_job now = team->job;
+
+    r->turn = turn;
+    r->n_busy = team->n_ranks - 1;
+    r->n_turns++;
+    pthread_cond_broadcast(&team->changed);
+    pthread_mutex_unlock(&team->lock);
+    if (turn != TURN_END)
+        take_part(&r->members[0], turn, &now);
+    pthread_mutex_lock(&team->lock);
+    while (r->n_busy > 0)
+        pthread_cond_wait(&team->changed, &team->lock);
+}
+
+/* The error that explains the others, or NULL: what a rank gets when another fails is EMC_ERR_LOST.
+ */
+static const member *find_cause(const replica *r)
+{
+    const member *lost = NULL;
+
+    for (int t = 0; t < r->team->n_ranks; t++) {
+        const member *m = &r->members[t];
+
+        if (m->status != EMC_OK && m->status != EMC_ERR_LOST)
+            return m;
+        if (m->status == EMC_ERR_LOST && !lost)
+            lost = m;
+    }
+    return lost;
+}
+
+/* With the lock held: nobody counts on this replica any more. */
+static void fail_replica(replica *r, const member *cause)
+{
+    emc_team *team = r->team;
+
+    r->failed = true;
+    r->status = cause->status;
+    snprintf(r->message, sizeof r->message, "%s", cause->message);
+    for (const item *i = r->running.first; i; i = i->next)
+        team->queued_rows += i->request.n_ids;
+    put_first(&team->queue, &r->running);
+}
+
+/* With the lock held: what the last turn of the replica gave. */
+static void note_figures(replica *r)
+{
+    emc_rank_get_stats(r->members[0].engine, &r->stats);
+    emc_rank_get_memory_plan(r->members[0].engine, &r->plan);
+}
+
+/* With the lock held. */
+static void take_answer(replica *r)
+{
+    emc_team *team = r->team;
+    member *leader = &r->members[0];
+    item *i;
+
+    if (!leader->got)
+        return;
+    i = (item *)(uintptr_t)leader->answer.ticket;
+    leader->status = keep_answer(i, &leader->answer,
+                                 leader->engine->choices ? leader->engine->choices->n_choices : 0);
+    if (leader->status != EMC_OK) {
+        snprintf(leader->message, sizeof leader->message, "%s", emc_message());
+        return;
+    }
+    take_out(&r->running, i);
+    push(&team->answered, i);
+}
+
+/* With the lock held: from the queue to the leader's engine, as many as it has room for. */
+static void take_requests(replica *r)
+{
+    emc_team *team = r->team;
+    member *leader = &r->members[0];
+
+    r->n_new = 0;
+    while (leader->status == EMC_OK && team->queue.first) {
+        item *i;
+        emc_request request;
+
+        /* Nobody else calls this engine, so it may be asked without the lock. */
+        if (emc_rank_is_full(leader->engine))
+            return;
+        leader->status = emc_reserve(&r->new_items, &r->new_capacity, (size_t)r->n_new + 1,
+                                     sizeof *r->new_items, "requests");
+        if (leader->status != EMC_OK)
+            break;
+        i = pop(&team->queue);
+        team->queued_rows -= i->request.n_ids;
+        push(&r->running, i);
+        r->new_items[r->n_new++] = i;
+        request = i->request;
+        request.ticket = (uint64_t)(uintptr_t)i;
+        pthread_mutex_unlock(&team->lock);
+        leader->status = emc_rank_submit(leader->engine, &request);
+        pthread_mutex_lock(&team->lock);
+    }
+    if (leader->status != EMC_OK)
+        snprintf(leader->message, sizeof leader->message, "%s", emc_message());
+}
+
+/* With the lock held. */
+static void work(replica *r)
+{
+    const member *cause;
+
+    for (int t = 0; t < r->team->n_ranks; t++)
+        r->members[t].status = EMC_OK;
+    take_requests(r);
+    if (r->running.n == 0)
+        return;
+    /* A turn of its own: to submit may take and give back memory, for which a GPU waits for what is
+     * queued on all of them, and that may wait for this one. */
+    if (r->n_new > 0 && r->team->n_ranks > 1)
+        lead(r, TURN_SUBMIT);
+    lead(r, TURN_POLL);
+    cause = find_cause(r);
+    if (!cause) {
+        take_answer(r);
+        cause = find_cause(r);
+    }
+    note_figures(r);
+    if (cause)
+        fail_replica(r, cause);
+    pthread_cond_broadcast(&r->team->changed);
+}
+
+/* With the lock held. An error of a job is told by emc_team_run; one that a rank may have met alone
+ * ends the replica. */
+static void do_job(replica *r)
+{
+    const member *cause;
+
+    for (int t = 0; t < r->team->n_ranks; t++)
+        r->members[t].status = EMC_OK;
+    lead(r, TURN_JOB);
+    cause = find_cause(r);
+    if (cause && is_fault(cause->status))
+        fail_replica(r, cause);
+    note_figures(r);
+    r->n_jobs++;
+    pthread_cond_broadcast(&r->team->changed);
+}
+
+static void *lead_replica(void *context)
+{
+    replica *r = ((member *)context)->of;
+    emc_team *team = r->team;
+
+    pthread_mutex_lock(&team->lock);
+    while (!team->ending) {
+        if (r->n_jobs < team->n_jobs && !r->failed)
+            do_job(r);
+        else if (r->n_jobs < team->n_jobs) {
+            r->n_jobs++;
+            pthread_cond_broadcast(&team->changed);
+        } else if (!r->failed && (team->queue.first || r->running.first))
+            work(r);
+        else
+            pthread_cond_wait(&team->changed, &team->lock);
+    }
+    lead(r, TURN_END);
+    pthread_mutex_unlock(&team->lock);
+    return NULL;
+}
+
+static void *follow(void *context)
+{
+    member *m = context;
+    replica *r = m->of;
+    emc_team *team = r->team;
+    unsigned long n_turns = 0;
+    turn_kind turn = TURN_POLL;
+
+    pthread_mutex_lock(&team->lock);
+    while (turn != TURN_END) {
+        while (r->n_turns == n_turns)
+            pthread_cond_wait(&team->changed, &team->lock);
+        n_turns = r->n_turns;
+        turn = r->turn;
+        const team_job now = team->job;
+        pthread_mutex_unlock(&team->lock);
+        if (turn != TURN_END)
+            take_part(m, turn, &now);
+        pthread_mutex_lock(&team->lock);
+        r->n_busy--;
+        pthread_cond_broadcast(&team->changed);
+    }
+    pthread_mutex_unlock(&team->lock);
+    return NULL;
+}
+
+/* --- Open and close ----------------------------------------------------------------------- */
+
+typedef struct {
+    member *m;
+    const emc_engine_options *options;
+    const char *chosen; /* what the first device chose */
+} opening;
+
+static emc_status open_member(void *context)
+{
+    const opening *o = context;
+    emc_device *dev = o->m->model->dev;
+
+    if (o->chosen)
+        EMC_TRY(dev->ops->adopt(dev, o->chosen));
+    return emc_rank_open(&o->m->engine, o->m->model, o->options);
+}
+
+/* The first engine alone, which decides what is left open; then the others as that one. */
+static emc_status open_members(emc_team *team, const emc_engine_options *options)
+{
+    const int n = team->n_replicas * team->n_ranks;
+    opening openings[EMC_MOST_DEVICES];
+    void *contexts[EMC_MOST_DEVICES];
+    member *first = &team->members[0];
+    const char *chosen;
+
+    openings[0] = (opening){.m = first, .options = options};
+    EMC_TRY(open_member(&openings[0]));
+    chosen = first->model->dev->ops->chosen(first->model->dev);
+    for (int i = 1; i < n; i++) {
+        openings[i] =
+            (opening){.m = &team->members[i], .options = &first->engine->options, .chosen = chosen};
+        contexts[i] = &openings[i];
+    }
+    return emc_on_threads(open_member, contexts + 1, n - 1);
+}
+
+/* Leaders come after their followers: one that runs has them all. */
+static emc_status start_threads(emc_team *team)
+{
+    for (int i = team->n_replicas * team->n_ranks - 1; i >= 0; i--) {
+        member *m = &team->members[i];
+
+        m->started = pthread_create(&m->thread, NULL, m->rank == 0 ? lead_replica : follow, m) == 0;
+        if (!m->started)
+            return emc_fail(EMC_ERR_NOMEM, "no more threads can be started");
+    }
+    return EMC_OK;
+}
+
+/* What a full step and those that answers wait for take, of every replica: as a lone engine wants
+ * it. */
+static void set_limits(emc_team *team)
+{
+    const emc_engine *engine = team->members[0].engine;
+    const int64_t n_steps = EMC_STEPS_IN_FLIGHT + emc_engine_search_steps(engine);
+
+    team->most_rows = team->n_replicas * n_steps * engine->options.max_num_batched_tokens;
+    team->most_items = 2 * team->n_replicas * engine->max_sequences;
+}
+
+static emc_status open_team(emc_team *team, const emc_model *first,
+                            const emc_engine_options *options)
+{
+    const int n = team->n_replicas * team->n_ranks;
+
+    EMC_TRY(emc_alloc(&team->replicas, (size_t)team->n_replicas, sizeof *team->replicas,
+                      "the replicas"));
+    EMC_TRY(emc_alloc(&team->members, (size_t)n, sizeof *team->members, "the replicas"));
+    for (int i = 0; i < n; i++)
+        team->members[i] = (member){.of = &team->replicas[i / team->n_ranks],
+                                    .rank = i % team->n_ranks,
+                                    .model = first->peers[i]};
+    for (int r = 0; r < team->n_replicas; r++) {
+        team->replicas[r].team = team;
+        team->replicas[r].members = &team->members[r * team->n_ranks];
+    }
+    EMC_TRY(open_members(team, options));
+    for (int r = 0; r < team->n_replicas; r++)
+        note_figures(&team->replicas[r]);
+    set_limits(team);
+    return start_threads(team);
+}
+
+emc_status emc_team_open(emc_team **out, const emc_model *first, const emc_engine_options *options)
+{
+    emc_team *team = NULL;
+    emc_status status;
+
+    *out = NULL;
+    EMC_TRY(emc_alloc(&team, 1, sizeof *team, "the engine"));
+    team->n_replicas = first->n_replicas;
+    team->n_ranks = first->part.n_ranks;
+    pthread_mutex_init(&team->lock, NULL);
+    pthread_cond_init(&team->changed, NULL);
+    status = open_team(team, first, options);
+    if (status != EMC_OK) {
+        emc_team_close(team);
+        return status;
+    }
+    *out = team;
+    return EMC_OK;
+}
+
+void emc_team_close(emc_team *team)
+{
+    if (!team)
+        return;
+    pthread_mutex_lock(&team->lock);
+    team->ending = true;
+    /* Where a leader was never started, nobody ends its followers. */
+    for (int r = 0; team->members && r < team->n_replicas; r++)
+        if (!team->replicas[r].members[0].started) {
+            team->replicas[r].turn = TURN_END;
+            team->replicas[r].n_turns++;
+        }
+    pthread_cond_broadcast(&team->changed);
+    pthread_mutex_unlock(&team->lock);
+    for (int i = 0; team->members && i < team->n_replicas * team->n_ranks; i++)
+        if (team->members[i].started)
+            pthread_join(team->members[i].thread, NULL);
+    for (int i = 0; team->members && i < team->n_replicas * team->n_ranks; i++)
+        emc_rank_close(team->members[i].engine);
+    for (int r = 0; team->replicas && r < team->n_replicas; r++) {
+        free_items(&team->replicas[r].running);
+        free(team->replicas[r].new_items);
+    }
+    if (team->borrowed)
+        push(&team->spare, team->borrowed);
+    free_items(&team->queue);
+    free_items(&team->answered);
+    free_items(&team->spare);
+    pthread_cond_destroy(&team->changed);
+    pthread_mutex_destroy(&team->lock);
+    free(team->members);
+    free(team->replicas);
+    free(team);
+}
+
+/* --- What all ranks do once --------------------------------------------------------------- */
+
+/* Runs it on every rank of every replica that has not failed, and waits. The first error. */
+static emc_status run_on_all(emc_team *team, emc_status (*run)(member *m, void *context),
+                             void *context)
+{
+    const member *cause = NULL;
+    emc_status status = EMC_OK;
+    bool takes_part[EMC_MOST_DEVICES], any = false;
+
+    pthread_mutex_lock(&team->lock);
+    for (int r = 0; r < team->n_replicas; r++) {
+        takes_part[r] = !team->replicas[r].failed;
+        any = any || takes_part[r];
+    }
+    team->job = (team_job){run, context};
+    team->n_jobs++;
+    pthread_cond_broadcast(&team->changed);
+    for (int r = 0; r < team->n_replicas; r++) {
+        while (team->replicas[r].n_jobs < team->n_jobs)
+            pthread_cond_wait(&team->changed, &team->lock);
+        if (!cause && takes_part[r])
+            cause = find_cause(&team->replicas[r]);
+    }
+    if (cause)
+        status = emc_fail(cause->status, "%s", cause->message);
+    else if (!any)
+        status = emc_fail(team->replicas[0].status, "%s", team->replicas[0].message);
+    pthread_mutex_unlock(&team->lock);
+    return status;
+}
+
+static emc_status check_idle(emc_team *team, const char *what)
+{
+    pthread_mutex_lock(&team->lock);
+    const int n = team->n_items - (team->borrowed ? 1 : 0);
+    pthread_mutex_unlock(&team->lock);
+    if (n > 0)
+        return emc_fail(EMC_ERR_ARG, "%s: %d requests are in flight, poll their answers first",
+                        what, n);
+    return EMC_OK;
+}
+
+typedef struct {
+    const int32_t *ids, *begin;
+    int n;
+    const emc_scoring *scoring;
+    bool on;
+    float **logits; /* [n_ranks], of each rank's slice */
+} arguments;
+
+static emc_status set_prefix(member *m, void *context)
+{
+    const arguments *a = context;
+
+    return emc_rank_set_prefix(m->engine, a->ids, a->n);
+}
+
+emc_status emc_team_set_prefix(emc_team *team, const int32_t *ids, int n)
+{
+    arguments a = {.ids = ids, .n = n};
+
+    EMC_TRY(check_idle(team, "prefix"));
+    return run_on_all(team, set_prefix, &a);
+}
+
+static emc_status set_choices(member *m, void *context)
+{
+    const arguments *a = context;
+
+    return emc_rank_set_choices(m->engine, a->ids, a->begin, a->n);
+}
+
+emc_status emc_team_set_choices(emc_team *team, const int32_t *ids, const int32_t *begin,
+                                int n_choices)
+{
+    arguments a = {.ids = ids, .begin = begin, .n = n_choices};
+
+    EMC_TRY(check_idle(team, "choices"));
+    return run_on_all(team, set_choices, &a);
+}
+
+static emc_status set_scoring(member *m, void *context)
+{
+    return emc_rank_set_scoring(m->engine, ((const arguments *)context)->scoring);
+}
+
+emc_status emc_team_set_scoring(emc_team *team, const emc_scoring *scoring)
+{
+    arguments a = {.scoring = scoring};
+
+    EMC_TRY(check_idle(team, "scoring"));
+    return run_on_all(team, set_scoring, &a);
+}
+
+static emc_status set_trace(member *m, void *context)
+{
+    return emc_rank_set_trace(m->engine, ((const arguments *)context)->on);
+}
+
+emc_status emc_team_set_trace(emc_team *team, bool on)
+{
+    arguments a = {.on = on};
+
+    return run_on_all(team, set_trace, &a);
+}
+
+static emc_status compute_logits(member *m, void *context)
+{
+    const arguments *a = context;
+
+    if (m->of != &m->of->team->replicas[0])
+        return EMC_OK;
+    return emc_rank_logits(m->engine, a->ids, a->n, a->logits[m->rank]);
+}
+
+/* Each rank's slice of the vocabulary goes to its columns. */
+emc_status emc_team_logits(emc_team *team, const int32_t *ids, int n_ids, float *logits)
+{
+    const size_t width = (size_t)team->members[0].model->part.vocab;
+    const size_t vocab = (size_t)team->members[0].model->info.vocab;
+    const size_t rows = n_ids > 0 ? (size_t)n_ids : 1;
+    float *slices[EMC_MOST_DEVICES] = {NULL};
+    arguments a = {.ids = ids, .n = n_ids, .logits = slices};
+    emc_status status = check_idle(team, "logits");
+
+    for (int t = 0; t < team->n_ranks && status == EMC_OK; t++)
+        status = emc_alloc(&slices[t], rows * width, sizeof(float), "logits");
+    if (status == EMC_OK)
+        status = run_on_all(team, compute_logits, &a);
+    for (int t = 0; t < team->n_ranks; t++) {
+        for (size_t r = 0; status == EMC_OK && r < rows; r++)
+            memcpy(logits + r * vocab + (size_t)t * width, slices[t] + r * width,
+                   width * sizeof(float));
+        free(slices[t]);
+    }
+    return status;
+}
+
+/* --- Requests ----------------------------------------------------------------------------- */
+
+static void give_back_borrowed(emc_team *team)
+{
+    if (!team->borrowed)
+        return;
+    push(&team->spare, team->borrowed);
+    team->borrowed = NULL;
+    team->n_items--;
+}
+
+bool emc_team_is_full(const emc_team *team)
+{
+    emc_team *t = (emc_team *)team; /* for the lock */
+
+    pthread_mutex_lock(&t->lock);
+    const bool full = t->queued_rows >= t->most_rows || t->n_items >= t->most_items;
+    pthread_mutex_unlock(&t->lock);
+    return full;
+}
+
+/* An item with a copy of the request. */
+static emc_status make_item(emc_team *team, item **out, const emc_request *request)
+{
+    item *i;
+    emc_status status;
+
+    pthread_mutex_lock(&team->lock);
+    give_back_borrowed(team);
+    i = pop(&team->spare);
+    pthread_mutex_unlock(&team->lock);
+    if (!i)
+        EMC_TRY(emc_alloc(&i, 1, sizeof *i, "a request"));
+    status =
+        emc_reserve(&i->ids, &i->ids_capacity, (size_t)request->n_ids, sizeof *i->ids, "a request");
+    if (status != EMC_OK) {
+        free_items(&(item_list){i, i, 1});
+        return status;
+    }
+    memcpy(i->ids, request->ids, (size_t)request->n_ids * sizeof *i->ids);
+    i->request = *request;
+    i->request.ids = i->ids;
+    *out = i;
+    return EMC_OK;
+}
+
+emc_status emc_team_submit(emc_team *team, const emc_request *request)
+{
+    item *i = NULL;
+
+    if (emc_team_is_full(team))
+        return emc_fail(EMC_ERR_ARG, "the engine is full: poll an answer before the next request");
+    EMC_TRY(emc_rank_check_request(team->members[0].engine, request));
+    EMC_TRY(make_item(team, &i, request));
+    pthread_mutex_lock(&team->lock);
+    push(&team->queue, i);
+    team->queued_rows += i->request.n_ids;
+    team->n_items++;
+    pthread_cond_broadcast(&team->changed);
+    pthread_mutex_unlock(&team->lock);
+    return EMC_OK;
+}
+
+/* With the lock held: a failure that the caller has not been told of, or the last one where nobody
+ * is left; else NULL. */
+static replica *find_failure(emc_team *team)
+{
+    int n_failed = 0;
+
+    for (int r = 0; r < team->n_replicas; r++) {
+        if (team->replicas[r].failed && !team->replicas[r].told)
+            return &team->replicas[r];
+        n_failed += team->replicas[r].failed;
+    }
+    return n_failed == team->n_replicas ? &team->replicas[n_failed - 1] : NULL;
+}
+
+emc_status emc_team_poll(emc_team *team, emc_answer *answer, bool *got)
+{
+    emc_status status = EMC_OK;
+
+    *got = false;
+    pthread_mutex_lock(&team->lock);
+    give_back_borrowed(team);
+    while (team->n_items > 0) {
+        replica *failed;
+
+        if (team->answered.first) {
+            team->borrowed = pop(&team->answered);
+            *answer = team->borrowed->answer;
+            *got = true;
+            break;
+        }
+        failed = find_failure(team);
+        if (failed) {
+            failed->told = true;
+            status = emc_fail(failed->status, "%s", failed->message);
+            break;
+        }
+        pthread_cond_wait(&team->changed, &team->lock);
+    }
+    pthread_mutex_unlock(&team->lock);
+    return status;
+}
+
+static emc_status cancel(member *m, void *context)
+{
+    (void)context;
+    emc_rank_cancel(m->engine);
+    return EMC_OK;
+}
+
+void emc_team_cancel(emc_team *team)
+{
+    item_list dropped = {0};
+
+    pthread_mutex_lock(&team->lock);
+    give_back_borrowed(team);
+    put_first(&dropped, &team->queue);
+    team->queued_rows = 0;
+    pthread_mutex_unlock(&team->lock);
+    (void)run_on_all(team, cancel, NULL); /* after the turns that go on */
+    pthread_mutex_lock(&team->lock);
+    put_first(&dropped, &team->queue); /* of a replica that failed meanwhile */
+    for (int r = 0; r < team->n_replicas; r++)
+        put_first(&dropped, &team->replicas[r].running);
+    put_first(&dropped, &team->answered);
+    put_first(&team->spare, &dropped);
+    team->queued_rows = 0;
+    team->n_items = 0;
+    pthread_mutex_unlock(&team->lock);
+}
+
+/* --- Figures ------------------------------------------------------------------------------ */
+
+int emc_team_count_alive(const emc_team *team)
+{
+    emc_team *t = (emc_team *)team;
+    int n = 0;
+
+    pthread_mutex_lock(&t->lock);
+    for (int r = 0; r < t->n_replicas; r++)
+        n += !t->replicas[r].failed;
+    pthread_mutex_unlock(&t->lock);
+    return n;
+}
+
+void emc_team_get_stats(const emc_team *team, emc_engine_stats *out)
+{
+    emc_team *t = (emc_team *)team;
+
+    pthread_mutex_lock(&t->lock);
+    *out = t->replicas[0].stats;
+    for (int r = 1; r < t->n_replicas; r++) {
+        const emc_engine_stats *stats = &t->replicas[r].stats;
+
+        out->n_steps += stats->n_steps;
+        out->n_rows += stats->n_rows;
+        out->n_readers += stats->n_readers;
+        out->n_choice_rows += stats->n_choice_rows;
+        out->device_ms += stats->device_ms;
+    }
+    out->device_ms /= t->n_replicas;
+    pthread_mutex_unlock(&t->lock);
+}
+
+void emc_team_get_memory_plan(const emc_team *team, emc_memory_plan *out)
+{
+    emc_team *t = (emc_team *)team;
+
+    pthread_mutex_lock(&t->lock);
+    *out = t->replicas[0].plan;
+    pthread_mutex_unlock(&t->lock);
+}
+
+bool emc_team_get_trace(const emc_team *team, int index, emc_trace_entry *out)
+{
+    return emc_rank_get_trace(team->members[0].engine, index, out);
+}
