@@ -22,15 +22,15 @@ foreach(subject golden answers bits engine flight plan search)
   emt_add_virtual_test(NAME test_runtime_${subject} SOURCES test_runtime_${subject}.c runtime_case.c
     BUILDS ${virtual_builds} LINKS emc_runtime emc_loader emc_kernels)
 endforeach()
+emt_add_virtual_test(NAME test_runtime_ranks SOURCES test_runtime_ranks.c runtime_case.c
+  BUILDS fast LINKS emc_runtime emc_loader emc_kernels m ENV EMT_VG_DEVICES=8)
 if(EMCELL_FULL_TESTS)
-  foreach(subject golden bits)
+  foreach(subject golden bits ranks)
     set_property(TEST test_runtime_${subject}_fast_virtual APPEND PROPERTY ENVIRONMENT EMT_FULL=1)
   endforeach()
 endif()
 emt_add_test(NAME test_runtime_ranks SOURCES test_runtime_ranks.c runtime_case.c
   LINKS emc_runtime emc_loader emc_kernels m)
-emt_add_virtual_test(NAME test_runtime_ranks SOURCES test_runtime_ranks.c runtime_case.c
-  BUILDS ${virtual_builds} LINKS emc_runtime emc_loader emc_kernels m ENV EMT_VG_DEVICES=8)
 emt_add_test(NAME test_runtime_stress SOURCES test_runtime_stress.c runtime_case.c search_case.c
   ref/ref_search.c LINKS emc_runtime emc_loader emc_kernels m)
 emt_add_virtual_test(NAME test_runtime_stress SOURCES test_runtime_stress.c runtime_case.c

@@ -308,6 +308,88 @@ static void test_copies(void **state)
     emt_each_kind(copy_on);
 }
 
+/* --- Weights ------------------------------------------------------------------------------ */
+
+#define W_ROWS 48
+#define W_K    64
+
+/* x W^T of one row, on a rank whose matrix came from the first. */
+static void run_matrix(rank *r)
+{
+    emc_device *dev = r->g->devices[r->rank];
+    const emc_ops *ops = dev->ops;
+    uint16_t numbers[W_ROWS * W_K], x[W_K];
+    emc_matrix_part parts[2] = {{numbers, EMC_BF16, 16}, {numbers + 16 * W_K, EMC_BF16, 32}};
+    emc_linear_args args = {.n = W_ROWS, .rows = 1};
+    emc_matrix *matrix = NULL;
+    void *d_x = NULL, *d_out = NULL;
+
+    for (size_t i = 0; i < W_ROWS * W_K; i++)
+        numbers[i] =
+            emc_f32_to_bf16(value_of(r->rank, i)); /* of its own, but only rank 0's count */
+    for (size_t i = 0; i < W_K; i++)
+        x[i] = emc_f32_to_bf16(value_of(7, i));
+    if (r->rank > 0)
+        parts[0].data = parts[1].data = NULL;
+    r->n_bytes = W_ROWS * sizeof(uint16_t);
+    r->bytes = calloc(1, r->n_bytes);
+    r->status = ops->matrix_open(dev, &matrix, parts, 2, W_K);
+    if (r->status == EMC_OK)
+        r->status = ops->matrix_broadcast(dev, r->g->comms[r->rank], matrix);
+    if (r->status == EMC_OK)
+        r->status = ops->alloc(dev, &d_x, sizeof x, "a test");
+    if (r->status == EMC_OK)
+        r->status = ops->alloc(dev, &d_out, r->n_bytes, "a test");
+    if (r->status == EMC_OK)
+        r->status = ops->upload(dev, d_x, x, sizeof x);
+    args.out = d_out;
+    args.x = d_x;
+    args.w = matrix;
+    if (r->status == EMC_OK)
+        r->status = ops->linear(dev, &args);
+    if (r->status == EMC_OK)
+        r->status = ops->download(dev, r->bytes, d_out, r->n_bytes);
+    ops->release(dev, d_x);
+    ops->release(dev, d_out);
+    ops->matrix_close(dev, matrix);
+}
+
+static void matrix_on(const emt_device_kind *kind, emc_dtype dtype)
+{
+    const int n = most_ranks(kind) < 3 ? most_ranks(kind) : 3;
+    const uint16_t numbers[8] = {0};
+    const emc_matrix_part part = {numbers, EMC_BF16, 1}, empty = {NULL, EMC_BF16, 1};
+    rank ranks[MAX_RANKS];
+    emc_matrix *matrix;
+    group g;
+
+    open_group(&g, kind, dtype, n, DEADLINE);
+    if (!g.devices[0]->copies_weights) {
+        emc_device *dev = g.devices[0];
+
+        assert_int_equal(dev->ops->matrix_open(dev, &matrix, &empty, 1, 8), EMC_ERR_ARG);
+        EMT_OK(dev->ops->matrix_open(dev, &matrix, &part, 1, 8));
+        assert_int_equal(dev->ops->matrix_broadcast(dev, g.comms[0], matrix), EMC_ERR_ARG);
+        dev->ops->matrix_close(dev, matrix);
+    } else {
+        run_ranks(&g, ranks, run_matrix, 0);
+        for (int r = 0; r < n; r++) {
+            EMT_OK(ranks[r].status);
+            assert_memory_equal(ranks[r].bytes, ranks[0].bytes, ranks[0].n_bytes);
+        }
+        assert_true(ranks[0].bytes[1] != 0);
+        for (int r = 0; r < n; r++)
+            free(ranks[r].bytes);
+    }
+    close_group(&g);
+}
+
+static void test_matrix(void **state)
+{
+    (void)state;
+    emt_each_kind(matrix_on);
+}
+
 /* --- Faults ------------------------------------------------------------------------------- */
 
 static void free_ranks(rank *ranks, int n)
@@ -453,8 +535,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_reduce), cmocka_unit_test(test_copies),
-        cmocka_unit_test(test_deadline),   cmocka_unit_test(test_abort),
-        cmocka_unit_test(test_limits),     cmocka_unit_test(test_round),
+        cmocka_unit_test(test_matrix),     cmocka_unit_test(test_deadline),
+        cmocka_unit_test(test_abort),      cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_round),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
