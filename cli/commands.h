@@ -16,6 +16,7 @@ int cli_inspect(int argc, char **argv);
 int cli_profile(int argc, char **argv);
 int cli_prompt(int argc, char **argv);
 int cli_report(int argc, char **argv);
+int cli_slurm_template(int argc, char **argv);
 int cli_status(int argc, char **argv);
 int cli_tokenize(int argc, char **argv);
 

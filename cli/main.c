@@ -24,6 +24,7 @@ static const struct {
     {"prompt", cli_prompt, "print what the model is asked about a cell, without a model"},
     {"profile", cli_profile, "list, show and check profiles: how a model is asked"},
     {"tokenize", cli_tokenize, "text to token ids and back, JSONL in and out"},
+    {"slurm-template", cli_slurm_template, "a batch script for Slurm around an annotate command"},
 #endif
     {"bench", cli_bench, "measure the engine with random prompts, without data or weights"},
     {"doctor", cli_doctor, "what this machine and this build offer"},
@@ -35,7 +36,7 @@ static void print_help(FILE *stream)
                     "in, labels with probabilities out.\n\n"
                     "usage: emcell COMMAND [OPTIONS]\n\n");
     for (size_t i = 0; i < EMC_COUNT(commands); i++)
-        fprintf(stream, "  %-10s %s\n", commands[i].name, commands[i].summary);
+        fprintf(stream, "  %-14s %s\n", commands[i].name, commands[i].summary);
     fprintf(stream,
             "\nemcell COMMAND --help lists a command's options. emcell --version.\n"
             "Exit codes: 0 done, 2 usage, 3 done but some cells failed, 65 bad input, "

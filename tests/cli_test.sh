@@ -47,7 +47,7 @@ expect 2 'usage: emcell COMMAND' "$emcell"
 expect 0 'usage: emcell COMMAND' "$emcell" --help
 expect 0 '^emcell [0-9]+\.[0-9]+\.[0-9]+$' "$emcell" --version
 expect_line 2 'no command "anotate"' "$emcell" anotate
-for command in annotate merge bench prompt profile tokenize doctor; do
+for command in annotate merge bench prompt profile tokenize slurm-template doctor; do
     expect 0 "usage: emcell $command" "$emcell" "$command" --help
     check test ! -s err.txt
     expect_line 2 'unknown option --no-such-thing' "$emcell" "$command" --no-such-thing
