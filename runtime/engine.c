@@ -317,6 +317,7 @@ void emc_rank_close(emc_engine *engine)
     emc_choices_close(engine->choices);
     free(engine->reserve);
     engine->dev->ops->release(engine->dev, engine->rope_table);
+    engine->dev->ops->release(engine->dev, engine->d_logits);
     emc_graph_close(engine->graph);
     emc_cache_close(engine->cache);
     free(engine);
@@ -352,6 +353,14 @@ static emc_status forget_prefix(emc_engine *engine)
     return emc_pages_release(engine->cache->pages, engine->prefix_pages, n_pages);
 }
 
+emc_status emc_rank_make_room_for_prefix(emc_engine *engine, int n)
+{
+    if (n < 1 || n >= engine->model->info.max_positions)
+        return EMC_OK;
+    /* Beside the prefix there is as much room as without. */
+    return emc_engine_make_room(engine, engine->options.n_pages + emc_pages_for(n), n);
+}
+
 emc_status emc_rank_set_prefix(emc_engine *engine, const int32_t *ids, int n)
 {
     const int n_pages = n > 0 ? emc_pages_for(n) : 0;
@@ -369,8 +378,7 @@ emc_status emc_rank_set_prefix(emc_engine *engine, const int32_t *ids, int n)
                         "prefix: %d tokens leave no room in the model's %d positions; shorten "
                         "it",
                         n, engine->model->info.max_positions);
-    /* Beside the prefix there is as much room as without. */
-    EMC_TRY(emc_engine_make_room(engine, engine->options.n_pages + n_pages, n));
+    EMC_TRY(emc_rank_make_room_for_prefix(engine, n));
     EMC_TRY(emc_grow(&engine->prefix, (size_t)n, sizeof *ids, "the prefix"));
     EMC_TRY(emc_grow(&engine->prefix_pages, (size_t)n_pages, sizeof(int32_t), "the prefix"));
     memcpy(engine->prefix, ids, (size_t)n * sizeof *ids);
@@ -497,6 +505,19 @@ bool emc_rank_get_trace(const emc_engine *engine, int index, emc_trace_entry *ou
     return engine->trace && emc_trace_get(engine->trace, index, out);
 }
 
+emc_status emc_rank_make_room_for_logits(emc_engine *engine, int n_ids)
+{
+    const size_t row_bytes = (size_t)engine->model->part.vocab * sizeof(float);
+
+    if (n_ids < 1 || n_ids > engine->model->info.max_positions)
+        return EMC_OK;
+    EMC_TRY(emc_engine_make_room(engine, emc_pages_for(n_ids), n_ids));
+    if (engine->d_logits)
+        return EMC_OK;
+    return engine->dev->ops->alloc(engine->dev, &engine->d_logits, EMC_PAGE_POSITIONS * row_bytes,
+                                   "the logits of a page");
+}
+
 emc_status emc_rank_logits(emc_engine *engine, const int32_t *ids, int n_ids, float *logits)
 {
     int32_t *pages = NULL;
@@ -509,7 +530,7 @@ emc_status emc_rank_logits(emc_engine *engine, const int32_t *ids, int n_ids, fl
                         engine->model->info.max_positions);
     EMC_TRY(emc_engine_check_ids(engine, "logits", ids, n_ids));
     n_pages = emc_pages_for(n_ids);
-    EMC_TRY(emc_engine_make_room(engine, n_pages, n_ids));
+    EMC_TRY(emc_rank_make_room_for_logits(engine, n_ids));
     EMC_TRY(emc_alloc(&pages, (size_t)n_pages, sizeof *pages, "pages"));
     status = emc_pages_take(engine->cache->pages, pages, n_pages);
     if (status == EMC_OK) {

@@ -105,6 +105,7 @@ struct emc_engine {
     emc_graph *graph;
     emc_trace *trace; /* the last one that was switched on, or NULL */
     bool tracing;
+    void *d_logits;    /* device memory for the logits of a page of rows, or NULL */
     float *rope_table; /* device memory, rope_len positions */
     int rope_len;
 
@@ -161,6 +162,11 @@ emc_status emc_rank_set_trace(emc_engine *engine, bool on);
 bool emc_rank_get_trace(const emc_engine *engine, int index, emc_trace_entry *out);
 emc_status emc_rank_logits(emc_engine *engine, const int32_t *ids, int n_ids, float *logits);
 
+/* The memory that the functions before would take, beforehand: ranks that compute together do so
+ * before any of them queues a step. Errors that they would give are left to them. */
+emc_status emc_rank_make_room_for_prefix(emc_engine *engine, int n);
+emc_status emc_rank_make_room_for_logits(emc_engine *engine, int n_ids);
+
 /* Room for a prompt: pages beside the prefix's and the reserve, and positions. Takes memory where
  * it must. */
 emc_status emc_engine_make_room(emc_engine *engine, int n_pages, int n_positions);
@@ -215,7 +221,8 @@ emc_status emc_engine_settle(emc_engine *engine);
 void emc_engine_start_over(emc_engine *engine);
 
 /* Computes K and V of ids into `pages`, as a sequence without a prefix; with `logits` not NULL,
- * f32 [n, part.vocab], also the logits of every row. Nothing may be in flight. */
+ * f32 [n, part.vocab], also the logits of every row, for which emc_rank_make_room_for_logits has
+ * been called. Nothing may be in flight. */
 emc_status emc_engine_run_ids(emc_engine *engine, const int32_t *ids, int n, const int32_t *pages,
                               float *logits);
 

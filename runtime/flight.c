@@ -278,13 +278,10 @@ emc_status emc_engine_run_ids(emc_engine *engine, const int32_t *ids, int n, con
     const size_t row_bytes = (size_t)engine->model->part.vocab * sizeof(float);
     /* The logits of one page of rows at a time: a large vocabulary's are 600 kB a row. */
     const int most = logits ? EMC_PAGE_POSITIONS : engine->options.max_num_batched_tokens;
-    void *d_logits = NULL;
+    void *d_logits = logits ? engine->d_logits : NULL;
     emc_status status = EMC_OK;
 
     assert(engine->n_flights == 0);
-    if (logits)
-        EMC_TRY(engine->dev->ops->alloc(engine->dev, &d_logits, row_bytes * (size_t)most,
-                                        "the logits of a page"));
     for (int first = 0; first < n && status == EMC_OK; first += most) {
         const int rows = n - first < most ? n - first : most;
 
@@ -296,6 +293,5 @@ emc_status emc_engine_run_ids(emc_engine *engine, const int32_t *ids, int n, con
     }
     if (status != EMC_OK)
         status = give_up(engine, status);
-    engine->dev->ops->release(engine->dev, d_logits);
     return status;
 }

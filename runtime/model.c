@@ -94,7 +94,8 @@ static int count_peers(const emc_model *first)
 typedef struct {
     const emc_model_options *options;
     emc_model *model;
-    emc_model_loading loading;
+    emc_comm *copies; /* with the same rank of the other replicas; NULL: nothing is copied */
+    bool receives;    /* it is not the first of them */
 } opening;
 
 static emc_status open_rank_device(void *context)
@@ -108,14 +109,21 @@ static emc_status open_rank_device(void *context)
     return set_info(o->model);
 }
 
-/* A rank that fails must not be waited for. */
 static emc_status load_rank(void *context)
 {
-    opening *o = context;
-    const emc_status status = emc_model_load(o->model, &o->loading);
+    const opening *o = context;
 
-    if (status != EMC_OK && o->loading.copies)
-        o->model->dev->ops->comm_abort(o->loading.copies);
+    return emc_model_load(o->model, o->receives);
+}
+
+/* A rank that fails must not be waited for. */
+static emc_status copy_rank(void *context)
+{
+    const opening *o = context;
+    const emc_status status = emc_model_copy(o->model, o->copies);
+
+    if (status != EMC_OK)
+        o->model->dev->ops->comm_abort(o->copies);
     return status;
 }
 
@@ -166,11 +174,14 @@ static emc_status load_ranks(emc_model *first, opening *openings, void **context
 
     if (status == EMC_OK)
         status = join_copies(first, copies);
-    for (int i = 0; i < n; i++)
-        openings[i].loading =
-            (emc_model_loading){.copies = copies[i], .first = i < first->part.n_ranks};
+    for (int i = 0; i < n; i++) {
+        openings[i].copies = copies[i];
+        openings[i].receives = copies[i] && i >= first->part.n_ranks;
+    }
     if (status == EMC_OK)
         status = emc_on_threads(load_rank, contexts, n);
+    if (status == EMC_OK && copies[0])
+        status = emc_on_threads(copy_rank, contexts, n);
     for (int i = 0; i < n; i++)
         if (copies[i])
             first->dev->ops->comm_close(first->peers[i]->dev, copies[i]);

@@ -66,15 +66,13 @@ struct emc_model {
     char description[256]; /* of all */
 };
 
-/* Loads a rank's weights. copies: with the same rank of the other replicas, from the first of which
- * come a device's copies of weights; NULL: it is alone, or its device has none. first: it is that
- * one. The rank has its source, device and part; errors as emc_model_open. */
-typedef struct {
-    emc_comm *copies;
-    bool first;
-} emc_model_loading;
+/* Loads a rank's weights; the rank has its source, device and part. receives: matrices are only
+ * made room for. Errors as emc_model_open. */
+emc_status emc_model_load(emc_model *model, bool receives);
 
-emc_status emc_model_load(emc_model *model, const emc_model_loading *loading);
+/* Copies the matrices of the group's first rank to the others'. After every rank has loaded: while
+ * some wait in a collective no other may take memory, for which a GPU may wait for them. */
+emc_status emc_model_copy(emc_model *model, emc_comm *copies);
 
 /* All of a rank but the device and the source. */
 void emc_model_unload(emc_model *model);

@@ -191,11 +191,9 @@ static emc_status cut_parts(emc_model *model, emc_matrix_part *parts, const piec
     return EMC_OK;
 }
 
-static emc_status open_parts(emc_model *model, const emc_model_loading *loading, emc_matrix **out,
-                             const piece *m)
+static emc_status open_parts(emc_model *model, bool receives, emc_matrix **out, const piece *m)
 {
     const emc_ops *ops = model->dev->ops;
-    const bool receives = loading->copies && !loading->first;
     emc_matrix_part parts[EMC_MAX_PARTS];
 
     for (int p = 0; p < m->slice.n_parts; p++)
@@ -210,29 +208,28 @@ static emc_status open_parts(emc_model *model, const emc_model_loading *loading,
             EMC_TRY(merge_parts(model, parts, m));
         EMC_TRY(cut_parts(model, parts, m));
     }
-    EMC_TRY(ops->matrix_open(model->dev, out, parts, m->slice.n_parts, m->slice.n_columns));
-    return loading->copies ? ops->matrix_broadcast(model->dev, loading->copies, *out) : EMC_OK;
+    return ops->matrix_open(model->dev, out, parts, m->slice.n_parts, m->slice.n_columns);
 }
 
-static emc_status load_matrix(emc_model *model, const emc_model_loading *loading,
-                              emc_model_matrix *out, const piece *m)
+static emc_status load_matrix(emc_model *model, bool receives, emc_model_matrix *out,
+                              const piece *m)
 {
     if (!model->without_weights)
-        EMC_TRY(open_parts(model, loading, &out->w, m));
+        EMC_TRY(open_parts(model, receives, &out->w, m));
     model->info.weight_bytes +=
         (size_t)count_rows(m) * (size_t)m->slice.n_columns * emc_dtype_bytes(model->dev->dtype);
     return model->merges ? EMC_OK : open_lora(model, &out->lora, m);
 }
 
-static emc_status open_matrix(emc_model *model, const emc_model_loading *loading,
-                              emc_model_matrix *out, emc_matrix_role role, int layer)
+static emc_status open_matrix(emc_model *model, bool receives, emc_model_matrix *out,
+                              emc_matrix_role role, int layer)
 {
     emc_status status;
     char what[64];
     piece m;
 
     find_piece(model, &m, role, layer);
-    status = load_matrix(model, loading, out, &m);
+    status = load_matrix(model, receives, out, &m);
     if (status == EMC_OK)
         return EMC_OK;
     describe_matrix(what, sizeof what, role, layer);
@@ -249,13 +246,13 @@ static bool head_is_embed(const emc_model *model)
                                emc_weight_source_updates(model->source, EMC_MATRIX_HEAD, 0)));
 }
 
-static emc_status open_head(emc_model *model, const emc_model_loading *loading)
+static emc_status open_head(emc_model *model, bool receives)
 {
     emc_status status;
     piece m;
 
     if (!head_is_embed(model))
-        return open_matrix(model, loading, &model->head, EMC_MATRIX_HEAD, 0);
+        return open_matrix(model, receives, &model->head, EMC_MATRIX_HEAD, 0);
     model->head.w = model->embed.w;
     if (model->merges)
         return EMC_OK;
@@ -264,25 +261,18 @@ static emc_status open_head(emc_model *model, const emc_model_loading *loading)
     return status == EMC_OK ? EMC_OK : explain(model, status, "the head");
 }
 
-/* Who receives its weights waits for them layer by layer, so that no wait is a long one. */
-static emc_status await_layer(emc_model *model, const emc_model_loading *loading)
-{
-    return loading->copies && !model->without_weights ? model->dev->ops->sync(model->dev) : EMC_OK;
-}
-
-static emc_status open_matrices(emc_model *model, const emc_model_loading *loading)
+static emc_status open_matrices(emc_model *model, bool receives)
 {
     for (int l = 0; l < model->info.n_layers; l++) {
         emc_model_layer *layer = &model->layers[l];
 
-        EMC_TRY(open_matrix(model, loading, &layer->qkv, EMC_MATRIX_QKV, l));
-        EMC_TRY(open_matrix(model, loading, &layer->o, EMC_MATRIX_O, l));
-        EMC_TRY(open_matrix(model, loading, &layer->gate_up, EMC_MATRIX_GATE_UP, l));
-        EMC_TRY(open_matrix(model, loading, &layer->down, EMC_MATRIX_DOWN, l));
-        EMC_TRY(await_layer(model, loading));
+        EMC_TRY(open_matrix(model, receives, &layer->qkv, EMC_MATRIX_QKV, l));
+        EMC_TRY(open_matrix(model, receives, &layer->o, EMC_MATRIX_O, l));
+        EMC_TRY(open_matrix(model, receives, &layer->gate_up, EMC_MATRIX_GATE_UP, l));
+        EMC_TRY(open_matrix(model, receives, &layer->down, EMC_MATRIX_DOWN, l));
     }
-    EMC_TRY(open_matrix(model, loading, &model->embed, EMC_MATRIX_EMBED, 0));
-    return open_head(model, loading);
+    EMC_TRY(open_matrix(model, receives, &model->embed, EMC_MATRIX_EMBED, 0));
+    return open_head(model, receives);
 }
 
 /* --- Norms ------------------------------------------------------------------------------------ */
@@ -340,7 +330,7 @@ done:
     return status;
 }
 
-emc_status emc_model_load(emc_model *model, const emc_model_loading *loading)
+emc_status emc_model_load(emc_model *model, bool receives)
 {
     emc_status status;
 
@@ -349,11 +339,34 @@ emc_status emc_model_load(emc_model *model, const emc_model_loading *loading)
     status = open_norms(model);
     if (status != EMC_OK)
         return explain(model, status, "the norms");
-    EMC_TRY(open_matrices(model, loading));
+    EMC_TRY(open_matrices(model, receives));
     if (model->without_weights)
         return EMC_OK;
     EMC_TRY(model->dev->ops->sync(model->dev));
     return drop_copied(model);
+}
+
+static emc_status copy_matrix(emc_model *model, emc_comm *copies, const emc_model_matrix *matrix)
+{
+    return model->dev->ops->matrix_broadcast(model->dev, copies, matrix->w);
+}
+
+/* Waits layer by layer, so that no wait is a long one. */
+emc_status emc_model_copy(emc_model *model, emc_comm *copies)
+{
+    for (int l = 0; l < model->info.n_layers; l++) {
+        const emc_model_layer *layer = &model->layers[l];
+
+        EMC_TRY(copy_matrix(model, copies, &layer->qkv));
+        EMC_TRY(copy_matrix(model, copies, &layer->o));
+        EMC_TRY(copy_matrix(model, copies, &layer->gate_up));
+        EMC_TRY(copy_matrix(model, copies, &layer->down));
+        EMC_TRY(model->dev->ops->sync(model->dev));
+    }
+    EMC_TRY(copy_matrix(model, copies, &model->embed));
+    if (model->head.w != model->embed.w)
+        EMC_TRY(copy_matrix(model, copies, &model->head));
+    return model->dev->ops->sync(model->dev);
 }
 
 static void close_matrix(emc_model *model, emc_model_matrix *matrix)

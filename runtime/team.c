@@ -608,6 +608,11 @@ typedef struct {
     float **logits; /* [n_ranks], of each rank's slice */
 } arguments;
 
+static emc_status make_room_for_prefix(member *m, void *context)
+{
+    return emc_rank_make_room_for_prefix(m->engine, ((const arguments *)context)->n);
+}
+
 static emc_status set_prefix(member *m, void *context)
 {
     const arguments *a = context;
@@ -620,6 +625,7 @@ emc_status emc_team_set_prefix(emc_team *team, const int32_t *ids, int n)
     arguments a = {.ids = ids, .n = n};
 
     EMC_TRY(check_idle(team, "prefix"));
+    EMC_TRY(run_on_all(team, make_room_for_prefix, &a));
     return run_on_all(team, set_prefix, &a);
 }
 
@@ -664,6 +670,11 @@ emc_status emc_team_set_trace(emc_team *team, bool on)
     return run_on_all(team, set_trace, &a);
 }
 
+static emc_status make_room_for_logits(member *m, void *context)
+{
+    return emc_rank_make_room_for_logits(m->engine, ((const arguments *)context)->n);
+}
+
 static emc_status compute_logits(member *m, void *context)
 {
     const arguments *a = context;
@@ -685,6 +696,8 @@ emc_status emc_team_logits(emc_team *team, const int32_t *ids, int n_ids, float 
 
     for (int t = 0; t < team->n_ranks && status == EMC_OK; t++)
         status = emc_alloc(&slices[t], rows * width, sizeof(float), "logits");
+    if (status == EMC_OK)
+        status = run_on_all(team, make_room_for_logits, &a);
     if (status == EMC_OK)
         status = run_on_all(team, compute_logits, &a);
     for (int t = 0; t < team->n_ranks; t++) {
