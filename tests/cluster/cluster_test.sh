@@ -94,10 +94,16 @@ submit() {
     sbatch --parsable "$@" "${output%.csv}.sh" | cut -d ';' -f 1
 }
 
+# Not in the foreground, where a signal to this shell would have to wait for it.
+step() {
+    srun "$@" &
+    wait $!
+}
+
 # ---- what happens ----
 
 tasks() {
-    check srun -N2 -n4 --label "${annotate[@]}" --output tasks.csv --resume 2>tasks.txt
+    check step -N2 -n4 --label "${annotate[@]}" --output tasks.csv --resume 2>tasks.txt
     finished tasks.csv
     check test "$(answered tasks.txt)" = $n_cells # nothing is done twice
 }
@@ -157,7 +163,7 @@ preempted() {
     local job
     job=$(submit preempted.csv)
     hold preempted.csv 3 || return
-    check srun --partition=high -N2 --exclusive true # waits until it has the nodes
+    check step --partition=high -N2 --exclusive true # waits until it has the nodes
     until_true 60 has_restarts "$job" 1 || fail "the job is not started again"
     is_finished "$job" preempted.csv 1
     check grep -q 'interrupted; .* the same command with --resume goes on' preempted-"$job".log

@@ -88,26 +88,37 @@ END
     printf 'NodeName=n[1-2] Name=gpu File=/dev/null\n' >"$slurm_dir/gres.conf"
 }
 
-# A daemon is told to end when this shell does, however it does.
 slurm_daemon() {
-    PATH=$slurm_path setpriv --pdeathsig KILL "$@" >>"$slurm_dir/log/started" 2>&1 &
+    PATH=$slurm_path "$@" </dev/null >>"$slurm_dir/log/started" 2>&1 &
+    disown
+}
+
+# Ends the cluster when this shell is gone without having done so itself (kill -9).
+slurm_watch() {
+    {
+        trap '' INT TERM HUP
+        export -n SLURM_CONF # it is none of those that are to end
+        while kill -0 $$; do sleep 1; done
+        slurm_kill
+        rm -rf "$slurm_dir"
+    } </dev/null >/dev/null 2>&1 &
     disown
 }
 
 # slurm_pids [NODE]: of what runs in this cluster, or on one of its nodes: who was started with its
 # SLURM_CONF, and who writes its logs (Slurm's own processes write their titles over their
 # environment). The programs that look are not to find themselves.
-slurm_pids() {
-    local file
+slurm_pids() (
+    export -n SLURM_CONF
     {
-        env -u SLURM_CONF grep -lazsF "SLURM_CONF=$slurm_dir/" /proc/[0-9]*/environ |
+        grep -lazsF "SLURM_CONF=$slurm_dir/" /proc/[0-9]*/environ |
             while read -r file; do
-                [ -z "${1:-}" ] || env -u SLURM_CONF grep -qazsx "SLURMD_NODENAME=$1" "$file" || continue
+                [ -z "${1:-}" ] || grep -qazsx "SLURMD_NODENAME=$1" "$file" || continue
                 echo "$file"
             done
-        env -u SLURM_CONF find /proc/[0-9]*/fd -maxdepth 1 -lname "$slurm_dir/log/${1:-*}" 2>/dev/null
-    } | env -u SLURM_CONF cut -d / -f 3 | env -u SLURM_CONF sort -u
-}
+        find /proc/[0-9]*/fd -maxdepth 1 -lname "$slurm_dir/log/${1:-*}" 2>/dev/null
+    } | cut -d / -f 3 | sort -u
+)
 
 slurm_kill() { # [NODE]
     local pids tries
@@ -141,6 +152,7 @@ slurm_start() {
     head -c 1024 /dev/urandom >"$slurm_dir/munge/key"
     chmod 400 "$slurm_dir/munge/key"
     export SLURM_CONF=$slurm_dir/slurm.conf
+    slurm_watch
     for try in 1 2 3; do # another program may have been given a port meanwhile
         slurm_configure
         slurm_daemon munged --foreground --force --key-file="$slurm_dir/munge/key" \
