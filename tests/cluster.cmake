@@ -3,8 +3,10 @@
 set(cluster ${CMAKE_CURRENT_SOURCE_DIR}/cluster)
 add_test(NAME test_cluster COMMAND ${cluster}/cluster_test.sh $<TARGET_FILE:emcell>
   ${CMAKE_SOURCE_DIR})
+add_test(NAME test_shared_run COMMAND ${cluster}/shared_test.sh $<TARGET_FILE:emcell>
+  ${CMAKE_SOURCE_DIR})
 add_test(NAME test_slurm_template COMMAND ${cluster}/slurm_template_test.sh $<TARGET_FILE:emcell>)
 set_tests_properties(test_cluster test_slurm_template PROPERTIES SKIP_RETURN_CODE 77)
 if(EMCELL_FULL_TESTS)
-  set_property(TEST test_cluster APPEND PROPERTY ENVIRONMENT EMT_FULL=1)
+  set_property(TEST test_cluster test_shared_run APPEND PROPERTY ENVIRONMENT EMT_FULL=1)
 endif()
