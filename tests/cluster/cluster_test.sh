@@ -10,8 +10,8 @@ shift 2
 subjects=(tasks)
 n_cells=16
 if [ "${EMT_FULL:-0}" = 1 ]; then
-    subjects=(tasks task_killed node_lost node_of_script_lost daemon_lost preempted exit_75 time_limit
-        array cancelled mistake)
+    subjects=(tasks task_killed task_of_job_killed node_lost node_of_script_lost daemon_lost preempted
+        preempted_at_once exit_75 time_limit array cancelled mistake page)
     n_cells=400
 fi
 if [ $# -gt 0 ]; then subjects=("$@"); fi
@@ -123,6 +123,16 @@ task_killed() {
     slurm_wait_idle
 }
 
+task_of_job_killed() { # the others end well, and the job's next start finds all of it
+    local job
+    job=$(submit task.csv)
+    hold task.csv 3 || return
+    emcells | head -n 1 | xargs kill -9
+    go_on
+    until_true 60 has_restarts "$job" 1 || fail "the job is not started again"
+    is_finished "$job" task.csv 1
+}
+
 node_lost() { # not the one of the batch script: the job goes on without it
     local job
     job=$(submit node.csv)
@@ -167,6 +177,15 @@ preempted() {
     until_true 60 has_restarts "$job" 1 || fail "the job is not started again"
     is_finished "$job" preempted.csv 1
     check grep -q 'interrupted; .* the same command with --resume goes on' preempted-"$job".log
+}
+
+preempted_at_once() { # no task is told
+    local job
+    job=$(submit at_once.csv --partition=hasty)
+    hold at_once.csv 3 || return
+    check step --partition=high -N2 --exclusive true
+    until_true 60 has_restarts "$job" 1 || fail "the job is not started again"
+    is_finished "$job" at_once.csv 1
 }
 
 exit_75() { # no more than a site's RequeueExit
@@ -230,6 +249,36 @@ mistake() { # would be the same at every start
     ends_as "$job" FAILED
     check test "$(job_field "$job" ExitCode)" = 2:0
     check test "$(job_field "$job" Restarts)" = 0
+}
+
+no_jobs() { [ -z "$(squeue --noheader)" ]; }
+page() { # docs/cluster.md: its commands, on a part of the cells
+    local line command output n=0 part="--limit 40 --shard-cells 4 --device cpu"
+    mkdir page page/bin
+    ln -s "$emcell" page/bin/emcell
+    cd page || return
+    cp "$cells" cells.h5ad
+    export PATH=$PWD/bin:$PATH
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+    export OMPI_MCA_rmaps_base_oversubscribe=1 # there may be fewer cores than processes
+    while IFS= read -r line; do
+        case $line in
+        *'# not run by a test') continue ;;
+        '    mpirun '*) command -v mpirun >/dev/null || { echo "cluster: NOT RUN:$line"; continue; } ;;
+        esac
+        command=${line//--input cells.h5ad/--input cells.h5ad $part}
+        command=${command//--model DIR/--model \"$model\"}
+        bash -c "$command" </dev/null >page.txt 2>&1 || fail "$line: $(tail -n 1 page.txt)"
+        case $line in *sbatch*) until_true 120 no_jobs || fail "$line: does not end" ;; esac
+        n=$((n + 1))
+    done < <(grep '^    ' "$source/docs/cluster.md")
+    check test $n -ge 8
+    for output in srun job array mpi hand; do
+        case $output in mpi) command -v mpirun >/dev/null || continue ;; esac
+        check cmp $output.csv labels.csv
+        check grep -q ': finished$' <("$emcell" status $output.csv.run)
+    done
+    cd ..
 }
 
 begin_base

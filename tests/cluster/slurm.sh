@@ -8,8 +8,8 @@
 #   slurm_node up|down N starts node N anew; or kills its daemon, its steps and its tasks
 #   slurm_wait_idle      until both nodes are free
 #
-# Partition "low" (the default) is preempted by "high" and requeued, with 2 s to end in. A batch
-# script that ends with 75 is requeued. until_true is run.sh's.
+# Partition "low" (the default) is preempted by "high" and requeued, with 2 s to end in;
+# "hasty" without. A batch script that ends with 75 is requeued. until_true is run.sh's.
 
 # The packages' daemons are where a user's PATH may not look.
 slurm_path=$PATH:/usr/sbin:/sbin:/usr/local/sbin
@@ -83,6 +83,7 @@ GresTypes=gpu
 NodeName=n1 NodeHostname=$host NodeAddr=127.0.0.1 Port=${ports[1]} CPUs=2 RealMemory=1000 Gres=gpu:1 State=UNKNOWN
 NodeName=n2 NodeHostname=$host NodeAddr=127.0.0.1 Port=${ports[2]} CPUs=2 RealMemory=1000 Gres=gpu:1 State=UNKNOWN
 PartitionName=low Nodes=ALL Default=YES State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=2
+PartitionName=hasty Nodes=ALL State=UP PriorityTier=1 PreemptMode=REQUEUE
 PartitionName=high Nodes=ALL State=UP PriorityTier=10 PreemptMode=off
 END
     printf 'NodeName=n[1-2] Name=gpu File=/dev/null\n' >"$slurm_dir/gres.conf"
