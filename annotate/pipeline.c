@@ -29,6 +29,10 @@
  */
 #define N_ITEMS 2048
 
+/* More for each further replica of the model: what its engine holds, as much again in the queue
+ * before it, and some for replicas that are not equally fast. */
+#define N_REPLICA_ITEMS 1024
+
 #define WAIT_NS 20000000L /* between two questions for a range while there is none */
 
 /* The first failure of any thread; messages are kept a thread, so this one travels. */
@@ -38,13 +42,23 @@ typedef struct {
     char message[1024];
 } failure;
 
+/* A replica that failed while others go on; not yet told. */
+typedef struct {
+    char message[1024];
+    int n_left;
+    bool is_new;
+} fallen;
+
 typedef struct {
     const emc_pipeline *p;
-    emc_item *items; /* [N_ITEMS] */
+    emc_item *items;    /* [n_items] */
+    emc_item **waiting; /* [n_items] finished, by sequence number: for an earlier one */
+    int n_items;
     emc_queue *unused, *ready, *done;
     int64_t n_read; /* the reader's: the next sequence number */
     atomic_bool stopped;
     failure failure;
+    fallen fallen; /* under failure.lock */
 } work;
 
 static void stop_reading(work *w)
@@ -288,13 +302,45 @@ static emc_status keep_answer(const work *w, emc_item *item, const emc_answer *a
     return emc_ids_add(&item->generated, answer->ids, (size_t)answer->n_ids);
 }
 
+/* The next answer. Where that is wanted the other replicas go on for one that fails: they have what
+ * it was asked. */
+static emc_status poll_replicas(work *w, emc_answer *answer, bool *got)
+{
+    emc_status status;
+    int n_left;
+
+    for (;;) {
+        status = emc_engine_poll(w->p->engine, answer, got);
+        n_left = emc_engine_count_replicas(w->p->engine);
+        if ((status != EMC_ERR_DEVICE && status != EMC_ERR_LOST) || !w->p->on_failed_replica ||
+            n_left == 0)
+            return status;
+        pthread_mutex_lock(&w->failure.lock);
+        snprintf(w->fallen.message, sizeof(w->fallen.message), "%s", emc_message());
+        w->fallen.n_left = n_left;
+        w->fallen.is_new = true;
+        pthread_mutex_unlock(&w->failure.lock);
+    }
+}
+
+/* On the caller's thread. */
+static void tell_fallen(work *w)
+{
+    pthread_mutex_lock(&w->failure.lock);
+    const fallen fell = w->fallen;
+    w->fallen.is_new = false;
+    pthread_mutex_unlock(&w->failure.lock);
+    if (fell.is_new)
+        w->p->on_failed_replica(w->p->context, fell.message, fell.n_left);
+}
+
 /* *more is false when nobody takes answers any more. */
 static emc_status poll_engine(work *w, int *n, bool *more)
 {
     emc_answer answer;
     bool got;
 
-    EMC_TRY(emc_engine_poll(w->p->engine, &answer, &got));
+    EMC_TRY(poll_replicas(w, &answer, &got));
     if (!got)
         return emc_fail(EMC_ERR_INTERNAL, "the engine lost %d cells", *n);
     emc_item *item = &w->items[answer.ticket];
@@ -329,7 +375,7 @@ static void *engine_thread(void *context)
     emc_flow_does(w->p->flow, EMC_ASKER, EMC_WORKS, emc_seconds());
     const emc_status status = run_engine(w);
     emc_flow_does(w->p->flow, EMC_ASKER, EMC_RESTS, emc_seconds());
-    if (status == EMC_ERR_DEVICE || status == EMC_ERR_CANCELLED) {
+    if (status == EMC_ERR_DEVICE || status == EMC_ERR_LOST || status == EMC_ERR_CANCELLED) {
         /* What was answered before is still handed out. */
         keep_failure(w, status);
         stop_reading(w);
@@ -344,7 +390,7 @@ static void *engine_thread(void *context)
 /* Answers come as they are finished; each waits here for those that were read before it. */
 static emc_status hand_out(work *w)
 {
-    emc_item *waiting[N_ITEMS] = {NULL};
+    emc_item **waiting = w->waiting;
     emc_flow *flow = w->p->flow;
     int64_t next = 0;
 
@@ -352,11 +398,12 @@ static emc_status hand_out(work *w)
         emc_flow_does(flow, EMC_KEEPER, EMC_WAITS, emc_seconds());
         emc_item *item = emc_queue_pop(w->done);
         emc_flow_does(flow, EMC_KEEPER, EMC_WORKS, emc_seconds());
+        tell_fallen(w);
         if (!item)
             return EMC_OK;
-        waiting[item->sequence % N_ITEMS] = item;
-        while ((item = waiting[next % N_ITEMS]) != NULL) {
-            waiting[next % N_ITEMS] = NULL;
+        waiting[item->sequence % w->n_items] = item;
+        while ((item = waiting[next % w->n_items]) != NULL) {
+            waiting[next % w->n_items] = NULL;
             next++;
             emc_flow_kept(flow, emc_seconds());
             EMC_TRY(w->p->each(w->p->context, item));
@@ -367,11 +414,13 @@ static emc_status hand_out(work *w)
 
 static emc_status open_items(work *w)
 {
-    EMC_TRY(emc_alloc(&w->items, N_ITEMS, sizeof(*w->items), "cells in flight"));
-    EMC_TRY(emc_queue_open(&w->unused, N_ITEMS));
-    EMC_TRY(emc_queue_open(&w->ready, N_ITEMS));
-    EMC_TRY(emc_queue_open(&w->done, N_ITEMS));
-    for (int i = 0; i < N_ITEMS; i++) {
+    w->n_items = N_ITEMS + N_REPLICA_ITEMS * (emc_engine_count_replicas(w->p->engine) - 1);
+    EMC_TRY(emc_alloc(&w->items, (size_t)w->n_items, sizeof(*w->items), "cells in flight"));
+    EMC_TRY(emc_alloc(&w->waiting, (size_t)w->n_items, sizeof(*w->waiting), "cells in flight"));
+    EMC_TRY(emc_queue_open(&w->unused, (size_t)w->n_items));
+    EMC_TRY(emc_queue_open(&w->ready, (size_t)w->n_items));
+    EMC_TRY(emc_queue_open(&w->done, (size_t)w->n_items));
+    for (int i = 0; i < w->n_items; i++) {
         if (w->p->ask != EMC_ASK_GENERATE)
             EMC_TRY(emc_alloc(&w->items[i].scores, (size_t)w->p->n_labels,
                               sizeof(*w->items[i].scores), "cells in flight"));
@@ -382,7 +431,7 @@ static emc_status open_items(work *w)
 
 static void close_items(work *w)
 {
-    for (int i = 0; w->items && i < N_ITEMS; i++) {
+    for (int i = 0; w->items && i < w->n_items; i++) {
         emc_text_free(&w->items[i].cell_id);
         emc_text_free(&w->items[i].message);
         emc_rendered_free(&w->items[i].prompt);
@@ -390,6 +439,7 @@ static void close_items(work *w)
         free(w->items[i].scores);
     }
     free(w->items);
+    free(w->waiting);
     emc_queue_close(w->unused);
     emc_queue_close(w->ready);
     emc_queue_close(w->done);

@@ -69,6 +69,9 @@ typedef struct {
     /* Every cell once, and a broken range once after the cells of it that could be read; in the
      * order of reading, on the caller's thread. The item is borrowed for the call. */
     emc_status (*each)(void *context, const emc_item *item);
+    /* A replica of the model has failed and n_left others go on; on the caller's thread, the
+     * message is borrowed. NULL: such a failure ends the work. */
+    void (*on_failed_replica)(void *context, const char *message, int n_left);
     void *context;
 } emc_pipeline;
 
@@ -77,8 +80,9 @@ typedef struct {
  * Memory: a fixed number of items.
  * EMC_ERR_CANCELLED: *cancel was set. Then nothing more is read or asked, what the engine holds is
  * finished, as far as finish_seconds allow, and all of it has come: the beginning of the cells that
- * were to be read. When they did not suffice, and after EMC_ERR_DEVICE, cells that were answered
- * have come as far as no earlier one lacks. Otherwise the first failure of any thread.
+ * were to be read. When they did not suffice, and after EMC_ERR_DEVICE or EMC_ERR_LOST, cells that
+ * were answered have come as far as no earlier one lacks. Otherwise the first failure of any
+ * thread.
  */
 emc_status emc_pipeline_run(const emc_pipeline *pipeline);
 

@@ -134,6 +134,7 @@ typedef struct {
     double margin_below;      /* < 0: the profile's */
 
     emc_model_options model;
+    bool keep_going;               /* when a replica of the model fails, the others go on */
     int max_num_batched_tokens;    /* 0: the engine's default */
     double gpu_memory_utilization; /* 0: the engine's default */
     bool no_prefix_caching;        /* the common prefix is computed again for every cell; same bytes

@@ -458,6 +458,9 @@ emc_status emc_session_pin(const emc_session *session, emc_plan *plan)
     EMC_TRY(pin_file(plan, "--adapter", o->model.adapter_dir));
     EMC_TRY(emc_plan_pin(plan, "--merge-adapter", "%s", o->model.merge_adapter ? "yes" : "no"));
     EMC_TRY(emc_plan_pin(plan, "--dtype", "%s", dtypes[o->model.dtype]));
+    EMC_TRY(emc_plan_pin(plan, "--tensor-parallel-size", "%d",
+                         o->model.tensor_parallel_size > 0 ? o->model.tensor_parallel_size : 1));
+    EMC_TRY(emc_plan_pin(plan, "--all-reduce-dtype", "%s", o->model.sums_f32 ? "float32" : "auto"));
     EMC_TRY(emc_plan_pin(plan, "--max-num-batched-tokens", "%d", o->max_num_batched_tokens));
     EMC_TRY(emc_plan_pin(plan, "prefix_caching", "%s", o->no_prefix_caching ? "no" : "yes"));
     EMC_TRY(pin_answers(session, plan));
@@ -473,8 +476,8 @@ emc_status emc_session_pin(const emc_session *session, emc_plan *plan)
     return emc_plan_note(plan, "profile_name", "%s", o->profile ? o->profile : session->info->name);
 }
 
-/* Without the number of threads or of the GPU, which change no bits; a GPU's kind, library and
- * driver stand in what it chose. */
+/* Without the number of threads, of replicas or of the GPU, which change no bits; a GPU's kind,
+ * library and driver stand in what it chose. */
 emc_status emc_session_pin_model(const emc_session *session, emc_plan *plan)
 {
     const emc_model_info *model = emc_model_get_info(session->model);

@@ -106,9 +106,11 @@ static emc_status measure(const emc_pipeline *p, bool queues, emc_rendered *prom
     if (seconds > (queues ? QUEUED_SECONDS : TRIAL_SECONDS) ||
         *cells_per_s * SHARD_SECONDS >= (double)n_cells)
         return EMC_OK;
-    const int64_t least = queues ? QUEUED_CELLS : 1;
+    /* Every replica of the model is to have its part of them. */
+    const int64_t n_replicas = emc_engine_count_replicas(p->engine);
+    const int64_t least = (queues ? QUEUED_CELLS : 1) * n_replicas, most = MAX_CELLS * n_replicas;
     int64_t n = (int64_t)(TRIAL_SECONDS * *cells_per_s);
-    n = n < least ? least : n > MAX_CELLS ? MAX_CELLS : n;
+    n = n < least ? least : n > most ? most : n;
     if (n > n_cells - 1)
         n = n_cells - 1;
     const double begin = emc_seconds();

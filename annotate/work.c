@@ -386,7 +386,8 @@ static bool is_worth_keeping(const state *s, emc_status status)
 {
     return s->writer && emc_shard_writer_n(s->writer) > 0 &&
            emc_shard_writer_n(s->writer) < s->shard_cells && !s->input_changed &&
-           (status == EMC_ERR_CANCELLED || status == EMC_ERR_DEVICE || status == EMC_ERR_IO);
+           (status == EMC_ERR_CANCELLED || status == EMC_ERR_DEVICE || status == EMC_ERR_LOST ||
+            status == EMC_ERR_IO);
 }
 
 static emc_status write_part(state *s)
@@ -430,6 +431,16 @@ static emc_status open_state(state *s)
     return EMC_OK;
 }
 
+static void tell_failed_replica(void *context, const char *message, int n_left)
+{
+    const state *s = context;
+    char line[1200];
+
+    snprintf(line, sizeof(line), "%s; its cells go to %d other%s", message, n_left,
+             n_left == 1 ? "" : "s");
+    emc_session_log(s->work->session, line);
+}
+
 emc_status emc_work_run(emc_work *work)
 {
     state s = {.work = work, .changed = true};
@@ -437,6 +448,7 @@ emc_status emc_work_run(emc_work *work)
 
     pipeline.next = next_range;
     pipeline.each = take_item;
+    pipeline.on_failed_replica = work->session->options->keep_going ? tell_failed_replica : NULL;
     pipeline.context = &s;
     pipeline.flow = &s.flow;
     pthread_mutex_init(&s.lock, NULL);

@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/dry_run.h"
+#include "cli/gpus.h"
 #include "cli/input.h"
 #include "cli/log.h"
 #include "cli/output.h"
@@ -19,6 +20,7 @@ typedef struct {
     cli_input_arguments input;
     cli_output_arguments output;
     const char *model, *answer, *scoring, *dtype, *log_format, *device, *order;
+    cli_gpu_options gpus;
     bool quiet, dry_run;
 } arguments;
 
@@ -113,8 +115,12 @@ static bool parse(arguments *a, int argc, char **argv, cli_config **config, int 
         {CLI_COUNT, 0, "max-tries", "N", &run->ledger.max_tries,
          "give a shard up when it cannot be read N times (3)"},
         {CLI_HEADING, 0, "Engine", NULL, NULL, NULL},
-        {CLI_STRING, 0, "device", "auto|cpu|cuda|cuda:N", &a->device,
-         "where the model runs (default: auto, the first usable GPU, else\nthe CPU)"},
+        {CLI_STRING, 0, "device", "auto|cpu|cuda|cuda:LIST", &a->device,
+         "where the model runs (default: auto, the first usable GPU, else\n"
+         "the CPU); cuda:0,2 and cuda:all are several GPUs, each with a model"},
+        CLI_GPU_OPTIONS(a->gpus),
+        {CLI_FLAG, 0, "keep-going", NULL, &run->keep_going,
+         "when one of several GPUs fails, its cells go to the others"},
         {CLI_COUNT, 't', "threads", "N", &run->model.n_threads,
          "CPU threads (default: one for each core)"},
         {CLI_STRING, 0, "dtype", "NAME", &a->dtype,
@@ -187,7 +193,9 @@ static bool check(arguments *a)
         cli_usage("annotate", "--merge-adapter needs --adapter");
         return false;
     }
-    if (!cli_memory_share("annotate", &run->gpu_memory_utilization))
+    run->model.device = a->device;
+    if (!cli_memory_share("annotate", &run->gpu_memory_utilization) ||
+        !cli_gpus("annotate", &a->gpus, &run->model))
         return false;
     if (!cli_choice("annotate", "dtype", a->dtype, dtypes, &dtype))
         return false;
@@ -215,7 +223,6 @@ static bool check(arguments *a)
     run->results.allow_external = run->input.allow_external;
     run->order = (emc_order)order;
     run->model.dtype = (emc_dtype_choice)dtype;
-    run->model.device = a->device;
     return true;
 }
 

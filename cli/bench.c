@@ -10,6 +10,7 @@
 #include "base/size.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/gpus.h"
 #include "cli/log.h"
 
 #define MAX_SWEEP  16
@@ -22,6 +23,7 @@ typedef struct {
 
 typedef struct {
     emc_model_options model;
+    cli_gpu_options gpus;
     const char *prefix, *suffix, *labels, *batched, *dtype, *format, *answer;
     int seed;
     bool no_trace, quiet;
@@ -59,8 +61,9 @@ static bool parse(arguments *a, int argc, char **argv, cli_config **config, int 
         {CLI_COUNT, 0, "seed", "N", &a->seed, "of token ids (1)"},
         {CLI_FLAG, 0, "no-trace", NULL, &a->no_trace, "no pass for the time by operation"},
         {CLI_HEADING, 0, "Engine", NULL, NULL, NULL},
-        {CLI_STRING, 0, "device", "auto|cpu|cuda|cuda:N", &a->model.device,
-         "where the model runs (default: auto)"},
+        {CLI_STRING, 0, "device", "auto|cpu|cuda|cuda:LIST", &a->model.device,
+         "where the model runs (default: auto); cuda:0,2 or cuda:all: several"},
+        CLI_GPU_OPTIONS(a->gpus),
         {CLI_COUNT, 't', "threads", "N", &a->model.n_threads,
          "CPU threads (default: one for each core)"},
         {CLI_STRING, 0, "max-num-batched-tokens", "N,...", &a->batched,
@@ -181,7 +184,8 @@ static bool check(arguments *a)
     if (!cli_choice("bench", "dtype", a->dtype, dtypes, &dtype) ||
         !cli_choice("bench", "format", a->format, formats, &format) ||
         !cli_choice("bench", "answer", a->answer, answers, &answer) || !read_sweeps(a) ||
-        !cli_memory_share("bench", &a->settings.gpu_memory_utilization))
+        !cli_memory_share("bench", &a->settings.gpu_memory_utilization) ||
+        !cli_gpus("bench", &a->gpus, &a->model))
         return false;
     a->model.dtype = (emc_dtype_choice)dtype;
     a->out = (bench_format)format;

@@ -65,7 +65,8 @@ void cli_energy_open(cli_energy *energy, const char *device_name, const char *vi
     int index;
 
     *energy = (cli_energy){0};
-    if (!device_name || sscanf(device_name, "cuda:%d", &index) != 1 || index < 0)
+    if (!device_name || strchr(device_name, ',') || sscanf(device_name, "cuda:%d", &index) != 1 ||
+        index < 0)
         return;
     energy->library = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
     init = find(energy, "nvmlInit_v2");

@@ -12,10 +12,12 @@
 #include "base/size.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/gpus.h"
 
 #define MAX_SYSTEMS 64
 
 typedef struct {
+    cli_gpu_options gpus;
     const char *benchmark, *output, *model, *profile, *split, *hold_out, *device, *dtype;
     const char *log_format, *scoring;
     cli_list answers, adapters, baselines, predictions, endpoints, sweeps;
@@ -81,7 +83,8 @@ static bool parse(arguments *a, int argc, char **argv, cli_config **config, int 
         {CLI_STRING, 0, "score-column", "NAME", &a->score_column,
          "(default: score, conf_score, ...; none is no error)"},
         {CLI_HEADING, 0, "Device", NULL, NULL, NULL},
-        {CLI_STRING, 0, "device", "NAME", &a->device, "auto, cpu, cuda, cuda:N"},
+        {CLI_STRING, 0, "device", "NAME", &a->device, "auto, cpu, cuda, cuda:N, cuda:0,1"},
+        CLI_GPU_OPTIONS(a->gpus),
         {CLI_STRING, 0, "dtype", "TYPE", &a->dtype, "auto, float32, bfloat16"},
         {CLI_FLAG, 0, "merge-adapter", NULL, &a->merge_adapter,
          "add adapters to the weights at load"},
@@ -234,6 +237,9 @@ static emc_status add_model(session *s, const char *answer)
             .max_tokens = s->a.max_tokens,
             .max_num_batched_tokens = s->a.max_num_batched_tokens,
         };
+        if (!cli_gpus("evaluate", &s->a.gpus, &options.model))
+            return emc_fail(EMC_ERR_USAGE, "--all-reduce-dtype: \"%s\"",
+                            s->a.gpus.all_reduce_dtype);
         EMC_TRY(check_room(s));
         EMC_TRY(keep_name(s, &options.name, adapter ? adapter : s->a.model, answer));
         EMC_TRY(emc_model_system_open(&s->systems[s->n_systems], &options));

@@ -352,7 +352,7 @@ emc_status emc_estimate_engine(const emc_model *model, const emc_engine_wanted *
  * How long that work takes, once the model is open: a figure of the right size, for a plan. A part
  * of the ceilings is reached, each operation's by experience (runtime/estimate.c); on a GPU all
  * rows of a step are multiplied, real or not. Nothing is added for reading and writing cells, which
- * go on at the same time.
+ * go on at the same time. Several GPUs share the work evenly; nothing is added for sums over them.
  */
 typedef struct {
     double n_steps; /* full ones, of the engine's rows */

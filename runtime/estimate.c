@@ -310,7 +310,11 @@ void emc_estimate_time(const emc_model *model, const emc_engine_estimate *engine
     out->product_seconds = product_flop(model, n_rows, n_readers) / products;
     out->head_seconds = head_flop(model, n_readers) / (part->head * ceilings->product_flops);
     out->adapter_seconds = adapter_flop(model, n_rows, n_readers) / products;
-    out->seconds = (out->product_seconds + out->attention_seconds + out->head_seconds +
-                    out->adapter_seconds + out->other_seconds) /
-                   part->busy;
+    double *const shared[] = {&out->product_seconds, &out->attention_seconds, &out->head_seconds,
+                              &out->adapter_seconds, &out->other_seconds};
+    for (size_t i = 0; i < EMC_COUNT(shared); i++) {
+        if (model->choice.gpu >= 0)
+            *shared[i] /= model->info.n_devices;
+        out->seconds += *shared[i] / part->busy;
+    }
 }

@@ -16,6 +16,12 @@ if(EMCELL_VIRTUAL_GPU)
   add_executable(emcell_virtual emcell_virtual.c)
   target_link_libraries(emcell_virtual PRIVATE emc_cli emc_cuda_fast emc_flags)
   target_include_directories(emcell_virtual PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+  add_test(NAME test_gpus_virtual
+    COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/gpus_virtual_test.sh $<TARGET_FILE:emcell_virtual>
+      ${CMAKE_SOURCE_DIR})
+  if(EMCELL_FULL_TESTS)
+    set_tests_properties(test_gpus_virtual PROPERTIES ENVIRONMENT EMT_FULL=1)
+  endif()
   add_test(NAME test_cli_virtual
     COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/cli_virtual_test.sh $<TARGET_FILE:emcell_virtual>
       ${CMAKE_SOURCE_DIR})
