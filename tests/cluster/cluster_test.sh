@@ -129,7 +129,7 @@ task_of_job_killed() { # the others end well, and the job's next start finds all
     hold task.csv 3 || return
     emcells | head -n 1 | xargs kill -9
     go_on
-    until_true 60 has_restarts "$job" 1 || fail "the job is not started again"
+    until_true 150 has_restarts "$job" 1 || fail "the job is not started again"
     is_finished "$job" task.csv 1
 }
 
@@ -152,7 +152,7 @@ node_of_script_lost() {
     hold script.csv 3 || return
     check slurm_node down 1
     check slurm_node up 1
-    until_true 60 has_restarts "$job" 1 || fail "the job is not started again"
+    until_true 150 has_restarts "$job" 1 || fail "the job is not started again"
     go_on
     is_finished "$job" script.csv 1
 }
@@ -165,7 +165,7 @@ daemon_lost() { # its tasks live on, and the job's next start works beside them
     slurm_pids n1 | grep -vxF -f orphans.txt | xargs kill -9
     go_on
     check slurm_node up 1
-    until_true 60 has_restarts "$job" 1 || fail "the job is not started again"
+    until_true 150 has_restarts "$job" 1 || fail "the job is not started again"
     is_finished "$job" daemon.csv 1
 }
 
@@ -174,7 +174,7 @@ preempted() {
     job=$(submit preempted.csv)
     hold preempted.csv 3 || return
     check step --partition=high -N2 --exclusive true # waits until it has the nodes
-    until_true 60 has_restarts "$job" 1 || fail "the job is not started again"
+    until_true 150 has_restarts "$job" 1 || fail "the job is not started again"
     is_finished "$job" preempted.csv 1
     check grep -q 'interrupted; .* the same command with --resume goes on' preempted-"$job".log
 }
@@ -184,7 +184,7 @@ preempted_at_once() { # no task is told
     job=$(submit at_once.csv --partition=hasty)
     hold at_once.csv 3 || return
     check step --partition=high -N2 --exclusive true
-    until_true 60 has_restarts "$job" 1 || fail "the job is not started again"
+    until_true 150 has_restarts "$job" 1 || fail "the job is not started again"
     is_finished "$job" at_once.csv 1
 }
 
@@ -200,7 +200,7 @@ END
     scancel --signal=USR1 "$job"
     until_true 30 is_pending 10 || fail "no USR1"
     go_on
-    until_true 60 has_restarts "$job" 1 || fail "the job is not started again"
+    until_true 150 has_restarts "$job" 1 || fail "the job is not started again"
     is_finished "$job" exit.csv 1
     check test "$(grep -c 'interrupted' exit.log)" -ge 1
 }
@@ -211,7 +211,7 @@ time_limit() { # of a minute, the smallest there is, and the signal long before 
     hold limit.csv 3 || return
     until_true 90 is_told || fail "no USR1 before the time limit"
     go_on
-    until_true 60 has_restarts "$job" 1 || fail "the job is not started again"
+    until_true 150 has_restarts "$job" 1 || fail "the job is not started again"
     is_finished "$job" limit.csv 1
     check grep -q 'interrupted; .* the same command with --resume goes on' limit-"$job".log
     check test "$(grep -c 'TIME LIMIT' limit-"$job".log)" = 0 # it was the signal
