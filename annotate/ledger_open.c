@@ -48,7 +48,7 @@ static emc_status open_folders(emc_ledger *ledger)
 /* ---- the heartbeat ---- */
 
 /* Readers see the last one or this one. It is no loss when a power cut takes it. */
-static int write_beat(emc_ledger *ledger)
+int ledger_beat(emc_ledger *ledger)
 {
     const int workers = ledger->folders[LEDGER_WORKERS];
     char name[LEDGER_NAME], temporary[LEDGER_NAME], text[LEDGER_BYTES], more[256];
@@ -96,7 +96,7 @@ static void *beat(void *context)
         if (ledger->stop_beating)
             break;
         pthread_mutex_unlock(&ledger->beat_lock);
-        write_beat(ledger);
+        ledger_beat(ledger);
         pthread_mutex_lock(&ledger->beat_lock);
         /* After a long halt there is nothing to catch up on. */
         clock_gettime(CLOCK_MONOTONIC, &until);
@@ -153,7 +153,7 @@ static emc_status make_files(emc_ledger *ledger)
     ledger->can_link = linkat(workers, id, workers, probe, 0) == 0;
     if (ledger->can_link)
         unlinkat(workers, probe, 0);
-    error = write_beat(ledger);
+    error = ledger_beat(ledger);
     return error == 0 ? EMC_OK : fail_create(ledger, LEDGER_WORKERS, error);
 }
 
@@ -276,7 +276,8 @@ static emc_status sweep(emc_ledger *ledger)
 
 /* ---- open and close ---- */
 
-static emc_status take_options(emc_ledger *ledger, const emc_ledger_options *options)
+static emc_status take_options(emc_ledger *ledger, const emc_ledger_options *options,
+                               const ledger_owner *owner)
 {
     const emc_ledger_options none = {0};
     emc_ledger_options *o = &ledger->options;
@@ -292,7 +293,10 @@ static emc_status take_options(emc_ledger *ledger, const emc_ledger_options *opt
         o->lease_s = 3 * o->heartbeat_s;
     if (o->max_tries < 1)
         o->max_tries = 3;
-    ledger_owner_self(&ledger->me, o->job, o->restart);
+    if (owner)
+        ledger->me = *owner;
+    else
+        ledger_owner_self(&ledger->me, o->job, o->restart);
     o->job = NULL; /* copied */
     /* n_shards * rank / world, without the overflow */
     ledger->next =
@@ -312,8 +316,8 @@ static void init_locks(emc_ledger *ledger)
     pthread_condattr_destroy(&attributes);
 }
 
-emc_status emc_ledger_open(emc_ledger **out, const char *dir, int64_t n_shards,
-                           const emc_ledger_options *options)
+emc_status ledger_open_as(emc_ledger **out, const char *dir, int64_t n_shards,
+                          const emc_ledger_options *options, const ledger_owner *owner)
 {
     emc_ledger *ledger = NULL;
     emc_status status;
@@ -324,7 +328,7 @@ emc_status emc_ledger_open(emc_ledger **out, const char *dir, int64_t n_shards,
         ledger->folders[i] = -1;
     init_locks(ledger);
     ledger->n_shards = n_shards;
-    status = take_options(ledger, options);
+    status = take_options(ledger, options, owner);
     if (status == EMC_OK)
         status = emc_copy_string(&ledger->dir, dir);
     if (status == EMC_OK)
@@ -337,7 +341,7 @@ emc_status emc_ledger_open(emc_ledger **out, const char *dir, int64_t n_shards,
         status = ledger_list_done(ledger);
     if (status == EMC_OK)
         status = sweep(ledger);
-    if (status == EMC_OK)
+    if (status == EMC_OK && !owner)
         status = start_beating(ledger);
     if (status != EMC_OK)
         goto done;
@@ -349,21 +353,29 @@ done:
     return status;
 }
 
-void emc_ledger_close(emc_ledger *ledger)
+emc_status emc_ledger_open(emc_ledger **out, const char *dir, int64_t n_shards,
+                           const emc_ledger_options *options)
+{
+    return ledger_open_as(out, dir, n_shards, options, NULL);
+}
+
+static void stop_beating(emc_ledger *ledger)
+{
+    if (!ledger->beating)
+        return;
+    pthread_mutex_lock(&ledger->beat_lock);
+    ledger->stop_beating = true;
+    pthread_cond_signal(&ledger->beat_wake);
+    pthread_mutex_unlock(&ledger->beat_lock);
+    pthread_join(ledger->beat_thread, NULL);
+    ledger->beating = false;
+}
+
+void ledger_abandon(emc_ledger *ledger)
 {
     if (!ledger)
         return;
-    if (ledger->beating) {
-        pthread_mutex_lock(&ledger->beat_lock);
-        ledger->stop_beating = true;
-        pthread_cond_signal(&ledger->beat_wake);
-        pthread_mutex_unlock(&ledger->beat_lock);
-        pthread_join(ledger->beat_thread, NULL);
-    }
-    while (ledger->n_held > 0)
-        ledger_end_claim(ledger, ledger->held[ledger->n_held - 1].shard);
-    if (ledger->folders[LEDGER_WORKERS] >= 0 && ledger->me.name[0])
-        remove_files(ledger, ledger->me.name);
+    stop_beating(ledger);
     for (int i = 0; i < LEDGER_N_FOLDERS; i++)
         if (ledger->folders[i] >= 0)
             close(ledger->folders[i]);
@@ -376,4 +388,16 @@ void emc_ledger_close(emc_ledger *ledger)
     free(ledger->held);
     free(ledger->watches);
     free(ledger);
+}
+
+void emc_ledger_close(emc_ledger *ledger)
+{
+    if (!ledger)
+        return;
+    stop_beating(ledger);
+    while (ledger->n_held > 0)
+        ledger_end_claim(ledger, ledger->held[ledger->n_held - 1].shard);
+    if (ledger->folders[LEDGER_WORKERS] >= 0 && ledger->me.name[0])
+        remove_files(ledger, ledger->me.name);
+    ledger_abandon(ledger);
 }

@@ -96,6 +96,17 @@ bool ledger_owner_here(const ledger_owner *owner, const ledger_owner *me);
 /* Dead for certain, as seen by `me`. */
 bool ledger_owner_dead(const ledger_owner *owner, const ledger_owner *me);
 
+/* ---- ledger_open.c: a worker that is played, by bench/cluster ---- */
+
+/* As emc_ledger_open, for a worker of another machine: `owner` says who it is, with boot "". It has
+ * no thread: ledger_beat is its heartbeat and gives 0 or the errno. */
+emc_status ledger_open_as(emc_ledger **out, const char *dir, int64_t n_shards,
+                          const emc_ledger_options *options, const ledger_owner *owner);
+int ledger_beat(emc_ledger *ledger);
+
+/* In place of emc_ledger_close: everything stays in the folder, as kill -9 leaves it. */
+void ledger_abandon(emc_ledger *ledger);
+
 /* ---- ledger.c ---- */
 
 /* The last sign of life of a worker, and since when it stands. */
