@@ -46,6 +46,8 @@ typedef struct {
     int restart;
     /* Seconds on a monotonic clock; NULL: the system's. For tests. */
     double (*now_s)(void *context);
+    /* Seconds since 1970 on this machine's clock; NULL: the system's. For tests. */
+    double (*wall_s)(void *context);
     void *context;
 } emc_ledger_options;
 
@@ -68,6 +70,10 @@ emc_status emc_ledger_open(emc_ledger **out, const char *dir, int64_t n_shards,
 
 /* Gives back what is claimed and not published, removes the worker's file. NULL is fine. */
 void emc_ledger_close(emc_ledger *ledger);
+
+/* Seconds by which the folder's file system was ahead of this machine's clock when the ledger was
+ * opened; below 0: behind. Claims and leases do not depend on it, the ages that people see do. */
+double emc_ledger_clock_ahead(const emc_ledger *ledger);
 
 /* A worker may hold several claims. EMC_ERR_IO: disk full or the folder is gone; nothing is
  * claimed. EMC_ERR_ARG, here and below: the shard is not this worker's. */

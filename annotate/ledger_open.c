@@ -130,6 +130,31 @@ void emc_ledger_report(emc_ledger *ledger, int64_t cells_done, double cells_per_
 
 /* ---- this worker's files ---- */
 
+static double wall_s(const emc_ledger *ledger)
+{
+    struct timespec now;
+
+    if (ledger->options.wall_s)
+        return ledger->options.wall_s(ledger->options.context);
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* By the time of a file that was made just now. */
+static void compare_clocks(emc_ledger *ledger, const char *name)
+{
+    struct stat file;
+
+    if (fstatat(ledger->folders[LEDGER_WORKERS], name, &file, 0) == 0)
+        ledger->clock_ahead =
+            (double)file.st_mtim.tv_sec + 1e-9 * (double)file.st_mtim.tv_nsec - wall_s(ledger);
+}
+
+double emc_ledger_clock_ahead(const emc_ledger *ledger)
+{
+    return ledger->clock_ahead;
+}
+
 static emc_status make_files(emc_ledger *ledger)
 {
     const int workers = ledger->folders[LEDGER_WORKERS];
@@ -142,6 +167,7 @@ static emc_status make_files(emc_ledger *ledger)
     error = ledger_create(workers, id, ledger->identity, strlen(ledger->identity), false);
     if (error != 0)
         return fail_create(ledger, LEDGER_WORKERS, error);
+    compare_clocks(ledger, id);
     const int again = openat(workers, id, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (again >= 0) {
         close(again);

@@ -124,6 +124,7 @@ struct emc_ledger {
     ledger_owner me;
     char identity[LEDGER_BYTES]; /* what workers/NAME.id and claims hold */
     bool can_link;
+    double clock_ahead; /* of the folder */
 
     pthread_mutex_t lock; /* of what follows */
     unsigned char *done;  /* [n_shards]; may lag behind the folder */

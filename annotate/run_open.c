@@ -1,5 +1,6 @@
 #include "annotate/run_parts.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include "base/size.h"
 
 #define MOST_SHARD_BYTES ((int64_t)64 << 20)
+#define CLOCKS_APART_S   60.0
 
 static emc_status spare(const char *option, const char *output, const char *read)
 {
@@ -87,6 +89,22 @@ static emc_status adopt_plan(emc_run *r, emc_plan *now)
     return status;
 }
 
+/* Clocks far apart do no harm but to the eye; but who sees one wrong wants to know. */
+static void compare_clocks(emc_run *r)
+{
+    const double ahead = emc_ledger_clock_ahead(r->ledger);
+    char line[512];
+
+    if (fabs(ahead) < CLOCKS_APART_S)
+        return;
+    snprintf(
+        line, sizeof(line),
+        "%s: its file system's clock is %.0f s %s this machine's; results do not depend on it, "
+        "the ages that emcell status shows do",
+        r->folder.path, fabs(ahead), ahead > 0 ? "ahead of" : "behind");
+    emc_session_log(&r->session, line);
+}
+
 static emc_status join(emc_run *r)
 {
     emc_ledger_options wanted = r->options->ledger;
@@ -95,6 +113,7 @@ static emc_status join(emc_run *r)
     wanted.max_tries = r->plan.max_tries;
     EMC_TRY(emc_ledger_open(&r->ledger, r->folder.path, emc_plan_n_shards(&r->plan), &wanted));
     r->keep = true;
+    compare_clocks(r);
     EMC_TRY(run_read_merged(r, &r->merged_before));
     EMC_TRY(emc_ledger_forgive(r->ledger));
     EMC_TRY(emc_survey_make(&r->survey, r->folder.path, &r->plan));

@@ -492,3 +492,8 @@ emc_status emc_cuda_describe_gpu(int index, emc_cuda_gpu *out)
     snprintf(out->name, sizeof out->name, "null device");
     return index == 0 ? EMC_OK : emc_fail(EMC_ERR_DEVICE, "cuda:%d: no such GPU", index);
 }
+
+void emc_cuda_describe_nccl(char *out, size_t n_out)
+{
+    snprintf(out, n_out, "NCCL: not in this build");
+}

@@ -14,6 +14,8 @@
 #include "cli/input.h"
 #include "cli/log.h"
 #include "cli/output.h"
+#include "cli/ranks.h"
+#include "kernels/cuda.h"
 
 typedef struct {
     emc_annotate_options run;
@@ -21,6 +23,9 @@ typedef struct {
     cli_output_arguments output;
     const char *model, *answer, *scoring, *dtype, *log_format, *device, *order;
     cli_gpu_options gpus;
+    int64_t rank, world; /* -1: not given */
+    cli_ranks ranks;
+    char own_gpu[24];
     bool quiet, dry_run;
 } arguments;
 
@@ -114,6 +119,10 @@ static bool parse(arguments *a, int argc, char **argv, cli_config **config, int 
          "20 s of work)"},
         {CLI_COUNT, 0, "max-tries", "N", &run->ledger.max_tries,
          "give a shard up when it cannot be read N times (3)"},
+        {CLI_WHOLE, 0, "rank", "N", &a->rank,
+         "which process of several this is, from 0: where it begins to look\n"
+         "(default: as torchrun, Slurm, mpirun say)"},
+        {CLI_WHOLE, 0, "world-size", "N", &a->world, "how many they are"},
         {CLI_HEADING, 0, "Engine", NULL, NULL, NULL},
         {CLI_STRING, 0, "device", "auto|cpu|cuda|cuda:LIST", &a->device,
          "where the model runs (default: auto, the first usable GPU, else\n"
@@ -351,32 +360,56 @@ static void print_summary(cli_log *log, const arguments *a, const emc_annotate_s
     }
 }
 
-/* A whole number of the environment; -1 where there is none. */
-static int environment_number(const char *name)
+static const char *environment(void *context, const char *name)
 {
-    const char *text = getenv(name);
-    char *end;
-
-    if (!text || !*text)
-        return -1;
-    const long value = strtol(text, &end, 10);
-    return *end || value < 0 || value > INT_MAX ? -1 : (int)value;
+    (void)context;
+    return getenv(name);
 }
 
-/* Tasks of a Slurm step begin at different places of the run; a job that was started anew takes
- * over what it had. */
-static void ask_slurm(emc_ledger_options *ledger)
+/* Processes that share a GPU node, each with a model, take one GPU each, where no option says
+ * which. */
+static void share_gpus(arguments *a, const cli_ranks *ranks)
 {
-    const int rank = environment_number("SLURM_PROCID");
-    const int world = environment_number("SLURM_NTASKS");
-    const int restart = environment_number("SLURM_RESTART_COUNT");
+    const char *device = a->run.model.device;
+    emc_cuda_system cuda;
+    emc_cuda_gpu gpu;
 
-    ledger->job = getenv("SLURM_JOB_ID");
-    ledger->restart = restart > 0 ? restart : 0;
-    if (rank >= 0 && rank < world) {
-        ledger->rank = rank;
-        ledger->world = world;
+    if (a->run.model.tensor_parallel_size > 1 ||
+        (device && strcmp(device, "auto") != 0 && strcmp(device, "cuda") != 0))
+        return;
+    emc_cuda_describe_system(&cuda);
+    const int index = cli_ranks_gpu(ranks, cuda.n_gpus);
+    if (index < 0 || emc_cuda_describe_gpu(index, &gpu) != EMC_OK || !gpu.usable)
+        return;
+    snprintf(a->own_gpu, sizeof a->own_gpu, "cuda:%d", index);
+    a->run.model.device = a->own_gpu;
+}
+
+/* Processes of a job begin at different places of the run; a job that was started anew takes over
+ * what it had. */
+static emc_status find_place(arguments *a, cli_log *log)
+{
+    cli_ranks *ranks = &a->ranks;
+    emc_ledger_options *ledger = &a->run.ledger;
+    char line[384];
+
+    if (a->rank > INT_MAX || a->world > INT_MAX)
+        return emc_fail(EMC_ERR_USAGE, "--rank and --world-size: at most %d", INT_MAX);
+    EMC_TRY(cli_ranks_find(ranks, (int)a->rank, (int)a->world, environment, NULL));
+    ledger->rank = ranks->rank;
+    ledger->world = ranks->world;
+    ledger->job = ranks->job;
+    ledger->restart = ranks->restart;
+    if (ranks->ignored[0]) {
+        snprintf(line, sizeof line, "%s; passed over", ranks->ignored);
+        cli_log_warn(log, line);
     }
+    if (ranks->world > 1) {
+        snprintf(line, sizeof line, "rank %d of %d (%s)", ranks->rank, ranks->world, ranks->source);
+        cli_log_info(log, line);
+    }
+    share_gpus(a, ranks);
+    return EMC_OK;
 }
 
 int cli_annotate(int argc, char **argv)
@@ -389,7 +422,7 @@ int cli_annotate(int argc, char **argv)
     emc_status status;
     int exit_code;
 
-    a = (arguments){0};
+    a = (arguments){.rank = -1, .world = -1};
     const volatile sig_atomic_t *cancel = cli_catch_signals();
     cli_catch_warning();
     if (!parse(&a, argc, argv, &config, &exit_code) || !check(&a))
@@ -414,7 +447,9 @@ int cli_annotate(int argc, char **argv)
         a.run.version = EMCELL_VERSION;
         a.run.command = command;
         a.run.temporary_dir = getenv("TMPDIR");
-        ask_slurm(&a.run.ledger);
+        status = find_place(&a, &log);
+    }
+    if (status == EMC_OK) {
         if (a.dry_run) {
             exit_code = cli_dry_run(&a.run, &log);
             goto done;

@@ -1,11 +1,13 @@
 /* emcell doctor: what this build and this machine offer. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/ranks.h"
 #include "kernels/cuda.h"
 #include "runtime/emcell.h"
 #ifndef EMCELL_ENGINE_ONLY
@@ -71,6 +73,7 @@ static void print_gpus(int n)
 static void print_cuda(void)
 {
     emc_cuda_system system;
+    char nccl[256];
 
     emc_cuda_describe_system(&system);
     if (system.needed_version == 0) {
@@ -88,6 +91,43 @@ static void print_cuda(void)
     printf(" or later%s%s\n",
            system.n_gpus > 0 ? "" : "; no GPU: ", system.n_gpus > 0 ? "" : system.why_not);
     print_gpus(system.n_gpus);
+    emc_cuda_describe_nccl(nccl, sizeof nccl);
+    printf("several GPUs: %s\n", nccl);
+}
+
+/* What several GPUs and several processes go by. */
+static void print_environment(void)
+{
+    static const char *const names[] = {
+        "NCCL_DEBUG",       "NCCL_SOCKET_IFNAME", "NCCL_IB_HCA",
+        "NCCL_P2P_DISABLE", "NCCL_CUMEM_ENABLE",  "NCCL_CUMEM_HOST_ENABLE",
+        "NCCL_ALGO",        "NCCL_NVLS_ENABLE",   "CUDA_VISIBLE_DEVICES",
+        "SLURM_JOB_ID",     "SLURM_STEP_ID",      "SLURM_PROCID",
+        "SLURM_NTASKS",     "SLURM_NODEID",       "SLURM_STEP_NUM_TASKS",
+        "SLURM_LOCALID",    "SLURM_RESTART_COUNT"};
+
+    for (size_t i = 0; i < EMC_COUNT(names); i++) {
+        const char *value = getenv(names[i]);
+
+        if (value)
+            printf("environment: %s=%s\n", names[i], value);
+    }
+}
+
+static const char *environment(void *context, const char *name)
+{
+    (void)context;
+    return getenv(name);
+}
+
+static void print_rank(void)
+{
+    cli_ranks ranks;
+
+    if (cli_ranks_find(&ranks, -1, -1, environment, NULL) != EMC_OK)
+        return;
+    printf("this process is rank %d of %d (%s)%s%s\n", ranks.rank, ranks.world, ranks.source,
+           ranks.ignored[0] ? "; passed over: " : "", ranks.ignored);
 }
 
 int cli_doctor(int argc, char **argv)
@@ -118,6 +158,8 @@ int cli_doctor(int argc, char **argv)
         print_cuda();
         printf("--device auto runs on %s\n",
                automatic[0] ? automatic : "nothing: no device can be used");
+        print_rank();
+        print_environment();
         print_libraries();
         exit_code = fflush(stdout) == 0 ? 0 : 74;
     }

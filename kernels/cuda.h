@@ -50,6 +50,9 @@ typedef struct {
 
 void emc_cuda_describe_system(emc_cuda_system *out);
 
+/* NCCL, which several GPUs need: "NCCL 2.28.9", or why it cannot be used, for people. */
+void emc_cuda_describe_nccl(char *out, size_t n_out);
+
 typedef struct {
     char name[96];
     int compute_capability; /* 90 is 9.0 */

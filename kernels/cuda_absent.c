@@ -28,3 +28,8 @@ emc_status emc_cuda_describe_gpu(int index, emc_cuda_gpu *out)
     *out = (emc_cuda_gpu){0};
     return emc_fail(EMC_ERR_DEVICE, "cuda:%d: " WHY, index);
 }
+
+void emc_cuda_describe_nccl(char *out, size_t n_out)
+{
+    snprintf(out, n_out, "NCCL: not in this build");
+}

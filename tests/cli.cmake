@@ -27,6 +27,10 @@ if(EMCELL_VIRTUAL_GPU)
       ${CMAKE_SOURCE_DIR})
 endif()
 
+emt_add_test(NAME test_cli_ranks SOURCES test_cli_ranks.c ${CMAKE_SOURCE_DIR}/cli/ranks.c
+  LINKS emc_base)
+target_include_directories(test_cli_ranks PRIVATE ${CMAKE_BINARY_DIR}/include/cli)
+
 # What `emcell bench` counts, beside counts made by hand.
 emt_add_test(NAME test_bench_cost SOURCES test_bench_cost.c ${CMAKE_SOURCE_DIR}/cli/bench_cost.c
   LINKS emc_runtime emc_base)

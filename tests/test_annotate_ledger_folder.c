@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,9 +11,39 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "annotate/ledger_parts.h"
+
+static double an_hour_ago(void *context)
+{
+    struct timespec now;
+
+    (void)context;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (double)now.tv_sec - 3600;
+}
+
+/* A file system that is ahead of this machine is noticed, and nothing else changes. */
+static void test_clocks(void **state)
+{
+    (void)state;
+    const char *run = make_run("clocks");
+    fake_clock clock = {0};
+    emc_ledger_options options = silent(&clock);
+    emc_ledger *a = open_ledger(run, 2, &options);
+
+    assert_true(fabs(emc_ledger_clock_ahead(a)) < 60);
+    options.wall_s = an_hour_ago;
+    emc_ledger *b = open_ledger(run, 2, &options);
+    assert_true(fabs(emc_ledger_clock_ahead(b) - 3600) < 60);
+    expect_claim(a, 0);
+    expect_claim(b, 1);
+    expect_outcome(b, EMC_CLAIM_WAIT);
+    emc_ledger_close(a);
+    emc_ledger_close(b);
+}
 
 /* Where there are no hard links. */
 static void test_without_links(void **state)
@@ -521,6 +552,7 @@ static void test_temporary_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_clocks),
         cmocka_unit_test(test_without_links),
         cmocka_unit_test(test_foreign_files),
         cmocka_unit_test(test_names),

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kernels/cuda.h"
+
 #ifdef EMC_VIRTUAL_GPU
 #include <nccl.h>
 #endif
@@ -95,4 +97,15 @@ emc_status cuda_nccl_load(cuda_nccl *out, const char *library)
         return emc_fail(EMC_ERR_DEVICE, "%s is NCCL %d.%d.%d: %s", library, out->version / 10000,
                         out->version / 100 % 100, out->version % 100, HELP);
     return EMC_OK;
+}
+
+void emc_cuda_describe_nccl(char *out, size_t n_out)
+{
+    cuda_nccl nccl;
+
+    if (cuda_nccl_load(&nccl, CUDA_NCCL_LIBRARY) == EMC_OK)
+        (void)snprintf(out, n_out, "NCCL %d.%d.%d", nccl.version / 10000, nccl.version / 100 % 100,
+                       nccl.version % 100);
+    else
+        (void)snprintf(out, n_out, "%s", emc_message());
 }
