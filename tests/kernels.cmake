@@ -44,7 +44,12 @@ if(EMCELL_VIRTUAL_GPU)
     target_compile_definitions(test_cublaslt_header PRIVATE
       TEST_TOOLKIT_HEADER="${EMC_CUBLASLT_HEADER}")
   endif()
-  # The same of NCCL.
+  # NCCL as it is looked for on a machine, no stand-in.
+  emt_add_test(NAME test_nccl SOURCES test_nccl.c ${CMAKE_SOURCE_DIR}/kernels/cuda/nccl.c
+    LINKS emc_base ${CMAKE_DL_LIBS})
+  target_include_directories(test_nccl PRIVATE ${CMAKE_BINARY_DIR}/include/kernels)
+  target_include_directories(test_nccl SYSTEM PRIVATE ${EMC_CUDA_INCLUDE})
+  # What our header says of NCCL against NVIDIA's.
   find_file(EMC_NCCL_HEADER nccl.h HINTS /usr/local/cuda/include ENV CUDA_HOME
     PATH_SUFFIXES include)
   emt_add_test(NAME test_nccl_header SOURCES test_nccl_header.cpp)
