@@ -42,8 +42,16 @@
 #include "annotate/ledger_parts.h"
 #include "base/size.h"
 
-/* The list of done/ is read again when it proved to be behind, but not more often than so. */
-#define LIST_S 1.0
+/* The list of done/ is read again when it proved to be behind, but not more often than so; and only
+ * when as many were met one by one as cost about as much as the list, which grows with the run. */
+#define LIST_S     1.0
+#define LIST_SHARE 64
+#define LIST_LEAST 8
+
+/* A claim of another machine's worker that lives is judged again after this share of the lease: by
+ * then at the latest a death is seen that happened meanwhile. Without it the many that wait at a
+ * run's end would each read all claims that are left, and their owners' files, every second. */
+#define LOOK_SHARE 9
 
 static double now_s(const emc_ledger *ledger)
 {
@@ -62,14 +70,17 @@ static emc_status note_done(void *context, const char *name)
     emc_ledger *ledger = context;
     int64_t shard;
 
-    if (ledger_parse_done(&shard, name, ledger->n_shards))
+    if (ledger_parse_done(&shard, name, ledger->n_shards)) {
         ledger->done[shard] = 1;
+        ledger->n_listed++;
+    }
     return EMC_OK;
 }
 
 emc_status ledger_list_done(emc_ledger *ledger)
 {
     ledger->listed_s = now_s(ledger);
+    ledger->n_listed = ledger->n_met = 0;
     return ledger_list(ledger->folders[LEDGER_DONE], ledger->dir, LEDGER_DONE, note_done, ledger);
 }
 
@@ -78,18 +89,25 @@ static emc_status look_at_done(emc_ledger *ledger, int64_t shard)
 {
     char name[LEDGER_NAME];
 
+    if (ledger->done[shard])
+        return EMC_OK;
     ledger_done_name(name, shard);
-    if (ledger->done[shard] || !ledger_exists(ledger->folders[LEDGER_DONE], name))
+    ledger->n_looks++;
+    if (!ledger_exists(ledger->folders[LEDGER_DONE], name))
         return EMC_OK;
     ledger->done[shard] = 1;
-    return now_s(ledger) - ledger->listed_s >= LIST_S ? ledger_list_done(ledger) : EMC_OK;
+    ledger->n_met++;
+    const bool list = ledger->n_met >= LIST_LEAST + ledger->n_listed / LIST_SHARE &&
+                      now_s(ledger) - ledger->listed_s >= LIST_S;
+    return list ? ledger_list_done(ledger) : EMC_OK;
 }
 
 /* The tries are numbered from 1 without gaps, so the name of the last one that is allowed tells. */
-static bool is_parked(const emc_ledger *ledger, int64_t shard)
+static bool is_parked(emc_ledger *ledger, int64_t shard)
 {
     char name[LEDGER_NAME];
 
+    ledger->n_looks++;
     ledger_failed_name(name, shard, ledger->options.max_tries);
     return ledger_exists(ledger->folders[LEDGER_FAILED], name);
 }
@@ -97,7 +115,7 @@ static bool is_parked(const emc_ledger *ledger, int64_t shard)
 static emc_status note_claim(void *context, const char *name)
 {
     emc_ledger *ledger = context;
-    ledger_claim claim;
+    ledger_claim claim = {0};
 
     if (!ledger_parse_claim(&claim, name, ledger->n_shards))
         return EMC_OK;
@@ -117,11 +135,39 @@ static int by_shard(const void *a, const void *b)
     return (x->turn < y->turn) - (x->turn > y->turn);
 }
 
+/* What was found out about claims that are still there. */
+static void keep_judgements(emc_ledger *ledger)
+{
+    size_t k = 0;
+
+    for (size_t i = 0; i < ledger->n_claims; i++) {
+        ledger_claim *claim = &ledger->claims[i];
+        while (k < ledger->n_before && ledger->before[k].shard < claim->shard)
+            k++;
+        if (k < ledger->n_before && ledger->before[k].shard == claim->shard &&
+            ledger->before[k].turn == claim->turn)
+            claim->until = ledger->before[k].until;
+    }
+}
+
+static void swap_claims(emc_ledger *ledger)
+{
+    ledger_claim *const claims = ledger->claims;
+    const size_t capacity = ledger->claims_capacity;
+
+    ledger->claims = ledger->before;
+    ledger->claims_capacity = ledger->before_capacity;
+    ledger->before = claims;
+    ledger->before_capacity = capacity;
+    ledger->n_before = ledger->n_claims;
+    ledger->n_claims = 0;
+}
+
 emc_status ledger_list_claims(emc_ledger *ledger)
 {
     size_t n = 0;
 
-    ledger->n_claims = 0;
+    swap_claims(ledger);
     EMC_TRY(ledger_list(ledger->folders[LEDGER_CLAIMS], ledger->dir, LEDGER_CLAIMS, note_claim,
                         ledger));
     if (ledger->n_claims > 0)
@@ -130,6 +176,7 @@ emc_status ledger_list_claims(emc_ledger *ledger)
         if (n == 0 || ledger->claims[n - 1].shard != ledger->claims[i].shard)
             ledger->claims[n++] = ledger->claims[i];
     ledger->n_claims = n;
+    keep_judgements(ledger);
     return EMC_OK;
 }
 
@@ -167,15 +214,22 @@ bool ledger_holds(emc_ledger *ledger, int64_t shard)
 
 /* ---- whether a claim is free ---- */
 
+static size_t watch_index(const emc_ledger *ledger, const char *key)
+{
+    size_t i = 0;
+
+    while (i < ledger->n_watches && strcmp(ledger->watches[i].key, key) != 0)
+        i++;
+    return i;
+}
+
 /* True when the sign has stood for the lease. Only this process's clock is asked, and only for what
  * it saw itself. */
 static bool stands_still(emc_ledger *ledger, const char *key, const emc_hash *sign)
 {
     const double now = now_s(ledger);
-    size_t i = 0;
+    const size_t i = watch_index(ledger, key);
 
-    while (i < ledger->n_watches && strcmp(ledger->watches[i].key, key) != 0)
-        i++;
     if (i == ledger->n_watches) {
         /* Without memory for it, nobody is thought dead. */
         if (emc_reserve(&ledger->watches, &ledger->watches_capacity, i + 1, sizeof *ledger->watches,
@@ -184,21 +238,52 @@ static bool stands_still(emc_ledger *ledger, const char *key, const emc_hash *si
         ledger->n_watches++;
         snprintf(ledger->watches[i].key, LEDGER_NAME, "%s", key);
     } else if (emc_hash_equal(&ledger->watches[i].sign, sign)) {
+        const double free_at = ledger->watches[i].since + ledger->options.lease_s;
+        ledger->watches[i].until = now + ledger->options.lease_s / LOOK_SHARE;
+        if (ledger->watches[i].until > free_at)
+            ledger->watches[i].until = free_at;
         return now - ledger->watches[i].since >= ledger->options.lease_s;
     }
     ledger->watches[i].sign = *sign;
     ledger->watches[i].since = now;
+    ledger->watches[i].until = now + ledger->options.lease_s / LOOK_SHARE;
     return false;
 }
 
-/* *sign is the claim file's own, for ledger_take. */
-bool ledger_is_free(emc_ledger *ledger, const ledger_claim *claim, emc_hash *sign)
+/* By the heartbeat of a worker on another machine; one reading serves all its claims. */
+static bool beat_stands_still(emc_ledger *ledger, const char *claim_name, const char *owner,
+                              const emc_hash *claim_sign, double *judged_until)
 {
-    char name[LEDGER_NAME], beat_name[LEDGER_NAME], text[LEDGER_BYTES];
+    char name[LEDGER_NAME], text[LEDGER_BYTES];
+    const char *key = owner;
+    emc_hash sign;
+    bool still = false;
+    size_t i = watch_index(ledger, owner);
+
+    if (i == ledger->n_watches || now_s(ledger) >= ledger->watches[i].until) {
+        snprintf(name, sizeof name, "%s.json", owner);
+        ledger->n_looks++;
+        if (!ledger_read(ledger->folders[LEDGER_WORKERS], name, text, &sign, NULL)) {
+            key = claim_name; /* its claims are all there is of it */
+            sign = *claim_sign;
+        }
+        still = stands_still(ledger, key, &sign);
+        i = watch_index(ledger, key);
+    }
+    if (judged_until && !still && i < ledger->n_watches)
+        *judged_until = ledger->watches[i].until;
+    return still;
+}
+
+/* *sign is the claim file's own, for ledger_take. */
+bool ledger_is_free(emc_ledger *ledger, const ledger_claim *claim, emc_hash *sign,
+                    double *judged_until)
+{
+    char name[LEDGER_NAME], text[LEDGER_BYTES];
     ledger_owner owner;
-    emc_hash beat;
 
     ledger_claim_name(name, claim->shard, claim->turn);
+    ledger->n_looks++;
     if (!ledger_read(ledger->folders[LEDGER_CLAIMS], name, text, sign, NULL))
         return false; /* just ended; the next list shows it */
     if (!ledger_owner_parse(&owner, text))
@@ -207,10 +292,10 @@ bool ledger_is_free(emc_ledger *ledger, const ledger_claim *claim, emc_hash *sig
         return held_index(ledger, claim->shard) == ledger->n_held;
     if (ledger_owner_dead(&owner, &ledger->me))
         return true;
-    snprintf(beat_name, sizeof beat_name, "%s.json", owner.name);
-    if (ledger_read(ledger->folders[LEDGER_WORKERS], beat_name, text, &beat, NULL))
-        return stands_still(ledger, owner.name, &beat);
-    return stands_still(ledger, name, sign); /* its claims are all there is of it */
+    /* One whose death could be seen at once is looked at every time. */
+    if (ledger_owner_here(&owner, &ledger->me))
+        judged_until = NULL;
+    return beat_stands_still(ledger, name, owner.name, sign, judged_until);
 }
 
 /* ---- taking and ending ---- */
@@ -280,7 +365,7 @@ emc_status ledger_take(emc_ledger *ledger, int64_t shard, const ledger_claim *ju
         remove_claim(ledger, shard, turn);
         return EMC_OK;
     }
-    ledger->held[ledger->n_held++] = (ledger_claim){shard, turn};
+    ledger->held[ledger->n_held++] = (ledger_claim){.shard = shard, .turn = turn};
     *got = true;
     return EMC_OK;
 }
@@ -327,12 +412,17 @@ emc_status emc_ledger_release(emc_ledger *ledger, int64_t shard)
 static emc_status try_shard(emc_ledger *ledger, int64_t shard, bool *got, bool *left)
 {
     const ledger_claim *claim = ledger_find_claim(ledger, shard);
+    double until = 0;
     emc_hash sign;
 
     *left = true;
+    if (claim && now_s(ledger) < claim->until)
+        return EMC_OK;
     if (held_index(ledger, shard) < ledger->n_held)
         return EMC_OK;
-    const bool is_free = !claim || ledger_is_free(ledger, claim, &sign);
+    const bool is_free = !claim || ledger_is_free(ledger, claim, &sign, &until);
+    if (claim)
+        ledger->claims[claim - ledger->claims].until = until;
     EMC_TRY(look_at_done(ledger, shard));
     if (ledger->done[shard]) {
         if (claim && is_free) /* left by a worker that was killed after it published */

@@ -235,7 +235,7 @@ static emc_status lock_merge(emc_ledger *ledger, bool *got)
     for (size_t i = 0; i < ledger->n_held; i++)
         if (ledger->held[i].shard == LEDGER_MERGE)
             *got = true;
-    if (*got || (claim && !ledger_is_free(ledger, claim, &sign)))
+    if (*got || (claim && !ledger_is_free(ledger, claim, &sign, NULL)))
         return EMC_OK;
     return ledger_take(ledger, LEDGER_MERGE, claim, &sign, got);
 }

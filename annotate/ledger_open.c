@@ -411,6 +411,7 @@ void ledger_abandon(emc_ledger *ledger)
     free(ledger->dir);
     free(ledger->done);
     free(ledger->claims);
+    free(ledger->before);
     free(ledger->held);
     free(ledger->watches);
     free(ledger);

@@ -32,6 +32,7 @@ extern const char *const ledger_folder_names[LEDGER_N_FOLDERS];
 typedef struct {
     int64_t shard; /* or LEDGER_MERGE */
     int turn;
+    double until; /* in a ledger's list: another's, and nobody looks again before; 0: not judged */
 } ledger_claim;
 
 /* claims/000123.1, failed/000123.1.json, done/000123.shard, parts/000123.part; false for any other
@@ -114,6 +115,7 @@ typedef struct {
     char key[LEDGER_NAME];
     emc_hash sign;
     double since;
+    double until; /* of a worker: it lived, and nobody looks again before */
 } ledger_watch;
 
 struct emc_ledger {
@@ -129,9 +131,11 @@ struct emc_ledger {
     pthread_mutex_t lock; /* of what follows */
     unsigned char *done;  /* [n_shards]; may lag behind the folder */
     double listed_s;
-    int64_t next; /* where the next search begins */
-    ledger_claim *claims, *held;
-    size_t n_claims, claims_capacity, n_held, held_capacity;
+    int64_t n_listed, n_met; /* done when it was read; found to be done one by one since */
+    int64_t next;            /* where the next search begins */
+    ledger_claim *claims, *held, *before;
+    size_t n_claims, claims_capacity, n_held, held_capacity, n_before, before_capacity;
+    int64_t n_looks; /* files asked for one by one: what a search costs others on a shared disk */
     ledger_watch *watches;
     size_t n_watches, watches_capacity;
 
@@ -144,11 +148,13 @@ struct emc_ledger {
 };
 
 /* With the lock held: reads claims/ anew; finds a shard's last turn; whether it is free (*sign is
- * then the claim file's own); makes the next turn after the one that was judged (NULL: the first).
+ * then the claim file's own; else *judged_until, which may be NULL, is when to ask again, where
+ * that is not at once); makes the next turn after the one that was judged (NULL: the first).
  * *got: the claim is this worker's now. */
 emc_status ledger_list_claims(emc_ledger *ledger);
 const ledger_claim *ledger_find_claim(const emc_ledger *ledger, int64_t shard);
-bool ledger_is_free(emc_ledger *ledger, const ledger_claim *claim, emc_hash *sign);
+bool ledger_is_free(emc_ledger *ledger, const ledger_claim *claim, emc_hash *sign,
+                    double *judged_until);
 emc_status ledger_take(emc_ledger *ledger, int64_t shard, const ledger_claim *judged,
                        const emc_hash *sign, bool *got);
 

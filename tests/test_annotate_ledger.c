@@ -244,7 +244,8 @@ static void test_the_second_look(void **state)
     fake_clock clock = {0};
     const emc_ledger_options options = silent(&clock);
     emc_ledger *ledger = open_ledger(run, 6, &options);
-    const ledger_claim three = {3, 1}, four = {4, 1}, five = {5, 1};
+    const ledger_claim three = {.shard = 3, .turn = 1}, four = {.shard = 4, .turn = 1},
+                       five = {.shard = 5, .turn = 1};
     emc_hash sign;
     bool got = true;
 
@@ -258,18 +259,18 @@ static void test_the_second_look(void **state)
     EMT_OK(ledger_take(ledger, 2, NULL, NULL, &got));
     assert_false(got);
     put_text(in_run(run, "claims", "000003.1"), "judged");
-    ledger_is_free(ledger, &three, &sign);
+    ledger_is_free(ledger, &three, &sign, NULL);
     put_text(in_run(run, "claims", "000003.1"), "claimed anew");
     EMT_OK(ledger_take(ledger, 3, &three, &sign, &got));
     assert_false(got);
     put_text(in_run(run, "claims", "000004.1"), "judged");
-    ledger_is_free(ledger, &four, &sign);
+    ledger_is_free(ledger, &four, &sign, NULL);
     unlink(in_run(run, "claims", "000004.1"));
     EMT_OK(ledger_take(ledger, 4, &four, &sign, &got));
     assert_false(got);
     assert_int_equal(count_files(run, "claims", ""), 2); /* nothing of ours is left */
     put_text(in_run(run, "claims", "000005.1"), "judged");
-    ledger_is_free(ledger, &five, &sign);
+    ledger_is_free(ledger, &five, &sign, NULL);
     EMT_OK(ledger_take(ledger, 5, &five, &sign, &got));
     assert_true(got);
     emc_ledger_close(ledger);
@@ -463,6 +464,49 @@ static void test_merge_lock(void **state)
     assert_int_equal(count_files(run, "claims", ""), 0);
 }
 
+/* Many wait at a run's end, on a shared disk: who asks each second must not read every claim and
+ * every heartbeat each time, and yet see a death in time. */
+static void test_waiting_asks_little(void **state)
+{
+    (void)state;
+    const char *run = make_run("waiting");
+    fake_clock clock = {0};
+    const emc_ledger_options options = silent(&clock);
+    const ledger_owner there = {.name = "a-1-0000000000000001", .host = "a", .pid = 1},
+                       other = {.name = "b-1-0000000000000002", .host = "b", .pid = 1};
+    emc_ledger *a, *b;
+
+    EMT_OK(ledger_open_as(&a, run, 40, &options, &there));
+    EMT_OK(ledger_open_as(&b, run, 40, &options, &other));
+    for (int64_t i = 0; i < 40; i++)
+        expect_claim(a, i);
+    expect_outcome(b, EMC_CLAIM_WAIT);
+    /* Each claim, whether it is done and whether it is parked; and one heartbeat for all. */
+    assert_int_equal(b->n_looks, 3 * 40 + 1);
+    for (int i = 0; i < 9; i++) {
+        clock.now += 1;
+        expect_outcome(b, EMC_CLAIM_WAIT);
+    }
+    assert_int_equal(b->n_looks, 3 * 40 + 1);
+    assert_int_equal(ledger_beat(a), 0);
+    clock.now += 1;
+    expect_outcome(b, EMC_CLAIM_WAIT);
+    assert_int_equal(b->n_looks, 2 * (3 * 40 + 1));
+    /* What is given back or done is seen at once all the same. */
+    EMT_OK(emc_ledger_release(a, 5));
+    expect_claim(b, 5);
+    publish(a, 6);
+    expect_outcome(b, EMC_CLAIM_WAIT);
+    assert_int_equal(b->done[6], 1);
+    /* The last sign of life was seen at second 10. */
+    ledger_abandon(a);
+    clock.now = 99;
+    expect_outcome(b, EMC_CLAIM_WAIT);
+    clock.now = 100;
+    expect_claim(b, 7);
+    emc_ledger_close(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -479,6 +523,7 @@ int main(void)
         cmocka_unit_test(test_parking),
         cmocka_unit_test(test_reject),
         cmocka_unit_test(test_merge_lock),
+        cmocka_unit_test(test_waiting_asks_little),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
