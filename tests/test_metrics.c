@@ -70,6 +70,16 @@ static void test_classification(void **state)
         expect(want, "weighted_f1", emc_weighted_f1(&c));
         expect(want, "mcc", emc_mcc(&c));
         expect(want, "kappa", emc_kappa(&c));
+        const cJSON *of;
+        cJSON_ArrayForEach(of, cJSON_GetObjectItem(one, "per_class"))
+        {
+            const emc_class_score s =
+                emc_class_scores(&c, cJSON_GetObjectItem(of, "class")->valueint);
+            expect(of, "precision", s.precision);
+            expect(of, "recall", s.recall);
+            expect(of, "f1", s.f1);
+            expect(of, "n", s.n);
+        }
         n_cases++;
     }
     assert_true(n_cases > 60);
@@ -116,6 +126,27 @@ static void test_calibration(void **state)
         expect(want, "coverage_90", emc_accuracy_at(&c, 0.90));
         expect(want, "coverage_95", emc_accuracy_at(&c, 0.95));
     }
+    cJSON_Delete(document);
+}
+
+static void test_probabilities(void **state)
+{
+    (void)state;
+    static double probs[MAX_N];
+    cJSON *document, *one;
+    int n_cases = 0;
+
+    cJSON *list = cases("probabilities", &document);
+    cJSON_ArrayForEach(one, list)
+    {
+        const int n = numbers(probs, cJSON_GetObjectItem(one, "probs"));
+        const int gold = cJSON_GetObjectItem(one, "gold")->valueint;
+
+        expect(one, "brier", emc_brier(probs, n, gold));
+        expect(one, "nll", emc_nll(probs, gold));
+        n_cases++;
+    }
+    assert_true(n_cases > 30);
     cJSON_Delete(document);
 }
 
@@ -276,6 +307,168 @@ static void test_hierarchy(void **state)
     emc_profile_close(profile);
 }
 
+#define MAX_LABELS 32
+
+/* Labels of a made-up hierarchy. */
+static emc_labels *open_hierarchy(const cJSON *one)
+{
+    const cJSON *names = cJSON_GetObjectItem(one, "names");
+    const cJSON *parents = cJSON_GetObjectItem(one, "parents");
+    static emc_profile_label list[MAX_LABELS];
+    const int n = cJSON_GetArraySize(names);
+    emc_labels *labels;
+
+    assert_true(n <= MAX_LABELS);
+    for (int i = 0; i < n; i++) {
+        const int parent = cJSON_GetArrayItem(parents, i)->valueint;
+
+        list[i] = (emc_profile_label){
+            .label = cJSON_GetArrayItem(names, i)->valuestring,
+            .parent = parent < 0 ? NULL : cJSON_GetArrayItem(names, parent)->valuestring};
+    }
+    EMT_OK(emc_labels_from_list(&labels, list, n));
+    return labels;
+}
+
+static void test_hierarchies(void **state)
+{
+    (void)state;
+    cJSON *document, *one, *pair;
+    int n_cases = 0;
+
+    cJSON *list = cases("hierarchies", &document);
+    cJSON_ArrayForEach(one, list)
+    {
+        emc_labels *labels = open_hierarchy(one);
+        emc_worth sum = {0}, worth;
+        double n = 0;
+
+        cJSON_ArrayForEach(pair, cJSON_GetObjectItem(one, "pairs"))
+        {
+            emc_worth_of(&worth, labels, cJSON_GetArrayItem(pair, 0)->valueint,
+                         cJSON_GetArrayItem(pair, 1)->valueint);
+            sum.sctab += worth.sctab;
+            sum.graded += worth.graded;
+            sum.lineage += worth.lineage;
+            sum.n_common += worth.n_common;
+            sum.n_right += worth.n_right;
+            sum.n_predicted += worth.n_predicted;
+            n++;
+        }
+        expect(one, "sctab", sum.sctab / n);
+        expect(one, "graded", sum.graded / n);
+        expect(one, "lineage", sum.lineage / n);
+        expect(one, "hierarchical_f1",
+               emc_hierarchical_f1(sum.n_common, sum.n_right, sum.n_predicted));
+        emc_labels_close(labels);
+        n_cases++;
+    }
+    assert_true(n_cases > 40);
+    cJSON_Delete(document);
+}
+
+/*
+ * Resamples of a few embryos against all that there are: of n embryos n^n equally likely draws. The
+ * share of resamples with a figure at or below each value it can have is within five standard
+ * deviations of what the enumeration says, and so are the ends of the interval.
+ */
+#define MAX_CLUSTERS 4
+#define RESAMPLES    20000
+
+typedef struct {
+    int n_items, n_clusters;
+    int cluster[8];
+    double right[8];
+} few_embryos;
+
+static double accuracy_of(const few_embryos *e, const double *weights)
+{
+    double sum = 0, total = 0;
+
+    for (int i = 0; i < e->n_items; i++) {
+        sum += weights[i] * e->right[i];
+        total += weights[i];
+    }
+    return sum / total;
+}
+
+/* Every draw's accuracy; returns how many. */
+static int enumerate(double *out, const few_embryos *e)
+{
+    int n = 1;
+
+    for (int i = 0; i < e->n_clusters; i++)
+        n *= e->n_clusters;
+    for (int draw = 0; draw < n; draw++) {
+        double weights[8];
+        int drawn[MAX_CLUSTERS] = {0};
+
+        for (int i = 0, rest = draw; i < e->n_clusters; i++, rest /= e->n_clusters)
+            drawn[rest % e->n_clusters]++;
+        for (int i = 0; i < e->n_items; i++)
+            weights[i] = drawn[e->cluster[i]];
+        out[draw] = accuracy_of(e, weights);
+    }
+    return n;
+}
+
+static double share_at_most(const double *values, int n, double most)
+{
+    int n_at_most = 0;
+
+    for (int i = 0; i < n; i++)
+        n_at_most += values[i] <= most + 1e-12;
+    return (double)n_at_most / n;
+}
+
+static void test_bootstrap_of_few(void **state)
+{
+    (void)state;
+    static const few_embryos all[] = {
+        {4, 2, {0, 0, 1, 1}, {1, 1, 0, 1}},
+        {6, 3, {0, 1, 1, 2, 2, 2}, {1, 0, 1, 0, 0, 1}},
+        {8, 4, {0, 0, 0, 1, 2, 2, 3, 3}, {1, 1, 0, 0, 1, 1, 0, 0}},
+        {3, 3, {0, 1, 2}, {1, 1, 1}}, /* nothing varies */
+    };
+    static double exact[256], drawn[RESAMPLES], opposite[RESAMPLES];
+    emc_random random = {11};
+
+    for (size_t c = 0; c < EMC_COUNT(all); c++) {
+        const few_embryos *e = &all[c];
+        const int n_exact = enumerate(exact, e);
+        double weights[8];
+        int scratch[MAX_CLUSTERS];
+
+        for (int b = 0; b < RESAMPLES; b++) {
+            emc_bootstrap_draw(weights, e->n_items, e->cluster, e->n_clusters, scratch, &random);
+            drawn[b] = accuracy_of(e, weights);
+            opposite[b] = drawn[b] - 0.5; /* as a difference from a system that is right by half */
+        }
+        for (int i = 0; i < n_exact; i++) {
+            const double p = share_at_most(exact, n_exact, exact[i]);
+            const double got = share_at_most(drawn, RESAMPLES, exact[i]);
+
+            assert_true(fabs(got - p) <= 5 * sqrt(p * (1 - p) / RESAMPLES) + 1e-12);
+        }
+        /* Twice the lesser side of zero, ties on both. */
+        double below = 0, above = 0;
+        for (int i = 0; i < n_exact; i++) {
+            below += exact[i] - 0.5 <= 0;
+            above += exact[i] - 0.5 >= 0;
+        }
+        const double p = fmin(1, 2 * fmin(below, above) / n_exact);
+        assert_true(fabs(emc_bootstrap_p(opposite, RESAMPLES) - p) <=
+                    10 * sqrt(0.25 / RESAMPLES) + 2.0 / RESAMPLES);
+        for (int q = 1; q < 40; q += 38) { /* 0.025 and 0.975 */
+            const double end = emc_quantile(drawn, RESAMPLES, q / 40.0);
+            const double slack = 5 * sqrt(0.025 * 0.975 / RESAMPLES);
+
+            assert_true(share_at_most(exact, n_exact, end) >= q / 40.0 - slack);
+            assert_true(1 - share_at_most(exact, n_exact, end - 1e-9) >= 1 - q / 40.0 - slack);
+        }
+    }
+}
+
 static void test_logistic(void **state)
 {
     (void)state;
@@ -329,7 +522,9 @@ int main(void)
         cmocka_unit_test(test_classification), cmocka_unit_test(test_calibration),
         cmocka_unit_test(test_weights),        cmocka_unit_test(test_open_set),
         cmocka_unit_test(test_statistics),     cmocka_unit_test(test_bootstrap),
-        cmocka_unit_test(test_hierarchy),      cmocka_unit_test(test_logistic),
+        cmocka_unit_test(test_hierarchy),      cmocka_unit_test(test_hierarchies),
+        cmocka_unit_test(test_probabilities),  cmocka_unit_test(test_bootstrap_of_few),
+        cmocka_unit_test(test_logistic),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -180,3 +180,19 @@ double emc_fpr95(const double *known, int n_known, const double *unknown, int n_
         caught += known[k] <= threshold;
     return (double)caught / n_known;
 }
+
+double emc_brier(const double *probs, int n_labels, int gold)
+{
+    double sum = 0;
+
+    for (int k = 0; k < n_labels; k++) {
+        const double y = k == gold;
+        sum += (probs[k] - y) * (probs[k] - y);
+    }
+    return sum;
+}
+
+double emc_nll(const double *probs, int gold)
+{
+    return -log(fmax(probs[gold], 1e-15));
+}

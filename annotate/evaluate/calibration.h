@@ -41,6 +41,11 @@ double emc_aurc(const emc_confidences *c);
 /* The share right among the ceil(coverage * N) surest; likewise. */
 double emc_accuracy_at(const emc_confidences *c, double coverage);
 
+/* Of one item with probs [n_labels]: the sum over labels of (p - y)^2, y being 1 for the right one
+ * (Brier 1950, Mon. Weather Rev. 78:1); -log of the right one's, which counts as 1e-15 at least. */
+double emc_brier(const double *probs, int n_labels, int gold);
+double emc_nll(const double *probs, int gold);
+
 /* How well low confidence tells unknown items from known ones. AUROC: the probability that an
  * unknown one has the lower confidence, half where equal. FPR95: the share of known ones at or
  * below the lowest confidence at which at least 95 % of the unknown are caught. NaN where one kind

@@ -212,7 +212,8 @@ void emc_worth_of(emc_worth *out, const emc_labels *labels, int gold, int predic
                            .lineage = same,
                            .n_common = same,
                            .n_right = 1,
-                           .n_predicted = predicted <= n_labels};
+                           .n_predicted = predicted < n_labels ? line_of(labels, predicted, said)
+                                                               : predicted == n_labels};
         return;
     }
     const int n_right = line_of(labels, gold, right);

@@ -73,19 +73,6 @@ static emc_status take_memory(scored *s)
     return emc_alloc(&s->counts, (k + 1) * (k + 2), sizeof *s->counts, "a confusion matrix");
 }
 
-/* Brier 1950, Mon. Weather Rev. 78:1, summed over labels; the logarithm is cut at 1e-15. */
-static void score_probs(scored *s, int i, const double *probs)
-{
-    double sum = 0;
-
-    for (int k = 0; k < s->n_labels; k++) {
-        const double y = k == s->gold[i];
-        sum += (probs[k] - y) * (probs[k] - y);
-    }
-    s->brier[i] = sum;
-    s->nll[i] = -log(fmax(probs[s->gold[i]], 1e-15));
-}
-
 typedef struct {
     double confidence;
     int item;
@@ -139,8 +126,10 @@ emc_status scored_make(scored *s, const emc_evaluation *e, const emc_predictions
         s->right[i] = s->answer[i] == s->gold[i];
         emc_worth_of(&s->worth[i], labels, s->gold[i], s->answer[i]);
         s->brier[i] = s->nll[i] = NAN;
-        if (p->probs && s->gold[i] < s->n_labels)
-            score_probs(s, i, p->probs);
+        if (p->probs && s->gold[i] < s->n_labels) {
+            s->brier[i] = emc_brier(p->probs, s->n_labels, s->gold[i]);
+            s->nll[i] = emc_nll(p->probs, s->gold[i]);
+        }
         const bool has_score = isfinite(p->score) && p->score >= 0 && p->score <= 1;
         s->confidence[i] = has_score ? p->score : -1;
         s->has_scores |= has_score;

@@ -103,8 +103,8 @@ def classification_cases():
         answer = numpy.where(rng.random(n) < rng.random(), gold,
                              rng.integers(0, n_labels + 2, n))
         cases.append((gold.tolist(), answer.tolist(), n_labels))
-    return [{"n_labels": n, "gold": g, "answer": a, "want": classification(g, a, n)}
-            for g, a, n in cases]
+    return [{"n_labels": n, "gold": g, "answer": a, "want": classification(g, a, n),
+             "per_class": per_class(g, a, n)} for g, a, n in cases]
 
 
 def calibration_cases():
@@ -161,8 +161,100 @@ def logistic_case():
             "intercepts": model.intercept_.tolist(), "probs": model.predict_proba(x).tolist()}
 
 
+def per_class(gold, answer, n_labels):
+    """Of classes that have items: precision, recall, F1, items."""
+    present = sorted(set(gold))
+    scores = metrics.precision_recall_fscore_support(gold, answer, labels=present, zero_division=0)
+    return [{"class": int(c), "precision": float(p), "recall": float(r), "f1": float(f), "n": int(n)}
+            for c, p, r, f, n in zip(present, *scores)]
+
+
+def probability_cases():
+    """Brier's score, summed over labels, and the negative log-likelihood, cut at 1e-15."""
+    out = []
+    fixed = [([1.0], 0), ([1.0, 0.0], 0), ([1.0, 0.0], 1), ([0.5, 0.5], 0), ([0.25] * 4, 3),
+             ([1e-20, 1 - 1e-20], 0), ([1e-15, 1 - 1e-15], 0), ([0.0, 0.0, 1.0], 1)]
+    for _ in range(30):
+        n = int(more.integers(1, 40))
+        logits = more.normal(size=n) * more.choice([0.1, 1, 10, 100])
+        p = numpy.exp(logits - logits.max())
+        fixed.append(((p / p.sum()).tolist(), int(more.integers(0, n))))
+    for p, gold in fixed:
+        x = numpy.array(p)
+        out.append({"probs": p, "gold": gold,
+                    "brier": float(((x - numpy.eye(len(p))[gold]) ** 2).sum()),
+                    "nll": float(-numpy.log(numpy.clip(x, 1e-15, None)[gold]))})
+    return out
+
+
+TRIVIAL = {"cell", "embryonic cell", "native cell", "animal cell"}
+PROGENITORS = {"prelineage", "icm"}
+
+
+def hierarchy_case(names, parents, pairs):
+    """Means of scTab's rule, the grades and the same lineage; hierarchical F1 over all pairs."""
+    n = len(names)
+
+    def line(i):
+        out, at = [i], parents[i]
+        while at >= 0:
+            if names[at].lower() not in TRIVIAL:
+                out.append(at)
+            at = parents[at]
+        return out
+
+    def lineage(i):
+        above = [a for a in line(i)[1:] if names[a].lower() not in PROGENITORS]
+        return above[-1] if above else i
+
+    rows, common, right, said = [], 0, 0, 0
+    for gold, answer in pairs:
+        if gold == n or answer >= n:
+            same = gold == n and answer == n
+            rows.append((same, 3 * same, same))
+            common += same
+            right += 1 if gold == n else len(line(gold))
+            said += len(line(answer)) if answer < n else int(answer == n)
+            continue
+        g, a = set(line(gold)), set(line(answer))
+        below = gold in line(answer)[1:]
+        rows.append((gold == answer or below,
+                     3 if gold == answer else 2 if below else 1 if g & a else 0,
+                     lineage(gold) == lineage(answer)))
+        common, right, said = common + len(g & a), right + len(g), said + len(a)
+    means = numpy.array(rows, float).mean(axis=0)
+    precision, recall = common / said if said else 0.0, common / right
+    f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+    return {"names": names, "parents": parents, "pairs": pairs, "sctab": means[0],
+            "graded": means[1], "lineage": means[2], "hierarchical_f1": f1}
+
+
+def hierarchy_cases():
+    out = [hierarchy_case(["A", "B"], [-1, -1], [[0, 0]]),
+           hierarchy_case(["A", "B"], [-1, -1], [[0, 1], [1, 3], [0, 3]]),
+           hierarchy_case(["A", "B"], [-1, 0], [[0, 1], [1, 0]]),
+           hierarchy_case(["cell", "B", "C"], [-1, 0, 0], [[1, 2], [0, 1], [1, 0], [3, 3]]),
+           hierarchy_case(["ICM", "B", "C"], [-1, 0, 0], [[1, 2], [0, 2], [2, 0]]),
+           hierarchy_case(["A", "B", "C"], [-1, 0, 1], [[3, 0], [3, 4], [3, 3]])]
+    for _ in range(40):
+        n = int(more.integers(2, 20))
+        names = [f"type {i}" for i in range(n)]
+        for i, name in enumerate(["cell", "Prelineage", "ICM", "native cell"]):
+            if more.random() < 0.4 and i < n:
+                names[i] = name
+        depth = more.random()
+        parents = [-1] + [int(more.integers(0, i)) if more.random() < depth else -1
+                          for i in range(1, n)]
+        pairs = [[int(more.integers(0, n + 1)), int(more.integers(0, n + 2))]
+                 for _ in range(int(more.integers(1, 50)))]
+        out.append(hierarchy_case(names, parents, pairs))
+    return out
+
+
 quantiles, mcnemar, wilson = test_cases()
+more = numpy.random.default_rng(20261124)
 json.dump({"classification": classification_cases(), "calibration": calibration_cases(),
            "open_set": open_set_cases(), "quantiles": quantiles, "mcnemar": mcnemar,
-           "wilson": wilson, "logistic": logistic_case()}, sys.stdout)
+           "wilson": wilson, "logistic": logistic_case(), "probabilities": probability_cases(),
+           "hierarchies": hierarchy_cases()}, sys.stdout)
 print()
