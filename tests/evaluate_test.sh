@@ -61,8 +61,11 @@ expect 66 "manifest.json" "$emcell" benchmark check absent
 expect 0 "" "$emcell" evaluate -b bench -o eval --split all --limit 60 -m "$source/demo/model" \
     --answer full,greedy,exact,generate --predictions theirs=labels.csv -q
 # The label of each cell, and four digits of its score.
-sed -n 's/^{"id": "\([^"]*\)".*"outcome": "label", "label": "\([^"]*\)", "score": \([0-9.e-]*\).*/\1 \2 \3/p' \
-    eval/predictions/model-full.jsonl | awk '{printf "%s", $1; for (i = 2; i < NF; i++) printf " %s", $i; printf " %.4f\n", $NF}' | sort >ours
+scores_of() {
+    sed -n 's/^{"id": "\([^"]*\)".*"outcome": "label", "label": "\([^"]*\)", "score": \([0-9.e-]*\).*/\1 \2 \3/p' \
+        "$1" | awk '{printf "%s", $1; for (i = 2; i < NF; i++) printf " %s", $i; printf " %.4f\n", $NF}' | sort
+}
+scores_of eval/predictions/model-full.jsonl >ours
 awk -F , 'NR > 1 && $8 == "ok" {printf "%s %s %.4f\n", $1, $2, $3}' labels.csv | sort >annotated
 [ -s ours ] || fail "no predictions to compare"
 cmp -s ours annotated || fail "evaluate and annotate differ: $(diff ours annotated | head -n 4)"
@@ -86,6 +89,38 @@ for file in evaluation.json leaderboard.csv report.html; do
     [ -s eval/$file ] || fail "no $file"
 done
 ok "the model answers as emcell annotate does"
+
+# --- an adapter is a system of its own, and says what annotate says with it ---
+# Of rank 1 for layer 0's q_proj of the demo model, with 1/32 everywhere.
+make_adapter() {
+    local layer=base_model.model.model.layers.0.self_attn.q_proj header
+    header="{\"$layer.lora_A.weight\":{\"dtype\":\"F32\",\"shape\":[1,192],\"data_offsets\":[0,768]}"
+    header+=",\"$layer.lora_B.weight\":{\"dtype\":\"F32\",\"shape\":[256,1]"
+    header+=",\"data_offsets\":[768,1792]}}"
+    while [ $((${#header} % 8)) != 0 ]; do header+=' '; done
+    mkdir adapter
+    {
+        # shellcheck disable=SC2059
+        printf "\\x$(printf %02x $((${#header} % 256)))\\x$(printf %02x $((${#header} / 256)))"
+        head -c 6 /dev/zero
+        printf %s "$header"
+        for _ in $(seq 448); do printf '\x00\x00\x00\x3d'; done
+    } >adapter/adapter_model.safetensors
+    echo '{"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["q_proj"]}' \
+        >adapter/adapter_config.json
+}
+make_adapter
+expect 0 "" "$emcell" evaluate -b bench -o adapted --split all --limit 30 -m "$source/demo/model" \
+    --adapter adapter --answer full -q
+"$emcell" annotate -q -i "$source/demo/cells.h5ad" -m "$source/demo/model" --adapter adapter \
+    --answer full --limit 30 -o adapted.csv || fail "annotate with an adapter"
+awk -F , 'NR > 1 && $8 == "ok" {printf "%s %s %.4f\n", $1, $2, $3}' adapted.csv | sort >annotated
+scores_of adapted/predictions/adapter-full.jsonl >ours
+[ -s ours ] || fail "no predictions with the adapter: $(ls adapted/predictions)"
+cmp -s ours annotated || fail "with an adapter evaluate and annotate differ: $(diff ours annotated | head -n 4)"
+! scores_of adapted/predictions/model-full.jsonl | cmp -s - ours || fail "the adapter changes nothing"
+grep -qE '^adapter-full +30 ' out && grep -qE '^model-full +30 ' out || fail "adapters: $(cat out)"
+ok "an adapter stands beside the bare model"
 
 # --- again: nothing is asked twice, other settings are refused ---
 expect 73 "--resume" "$emcell" evaluate -b bench -o eval --split all --limit 60 \
