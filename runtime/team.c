@@ -1,421 +1,10 @@
-#include "runtime/team.h"
-
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/size.h"
+#include "runtime/team_state.h"
 #include "runtime/threads.h"
-
-/* A request on its way, and its answer. */
-typedef struct item item;
-struct item {
-    item *next;
-    emc_request request; /* ids are its own */
-    int32_t *ids;
-    size_t ids_capacity;
-    emc_answer answer; /* arrays are its own */
-    double *log_probs, *scores;
-    size_t log_probs_capacity, scores_capacity;
-    int32_t *answer_ids;
-    size_t answer_ids_capacity;
-};
-
-typedef struct {
-    item *first, *last;
-    int n;
-} item_list;
-
-typedef struct member member;
-
-/* What all ranks of a replica do next. */
-typedef enum {
-    TURN_SUBMIT, /* what the leader has submitted */
-    TURN_POLL,   /* once */
-    TURN_JOB,    /* the team's job */
-    TURN_END
-} turn_kind;
-
-typedef struct {
-    emc_team *team;
-    member *members; /* [n_ranks]; the first leads */
-
-    /* Under the team's lock. */
-    turn_kind turn;
-    unsigned long n_turns; /* begun */
-    int n_busy;            /* ranks that have not ended this one */
-    item **new_items;      /* [n_new] of this turn */
-    int n_new;
-    size_t new_capacity;
-    unsigned long n_jobs; /* done */
-    item_list running;
-    bool failed, told; /* the caller knows of it */
-    emc_status status; /* why */
-    char message[1024];
-    emc_engine_stats stats; /* as of the last turn */
-    emc_memory_plan plan;
-} replica;
-
-struct member {
-    replica *of;
-    int rank;
-    emc_model *model;
-    emc_engine *engine;
-    pthread_t thread;
-    bool started;
-    emc_status status; /* of this turn */
-    char message[1024];
-    emc_answer answer; /* of this turn, the leader's; borrowed from its engine */
-    bool got;
-};
-
-/* What every rank is to do once. */
-typedef struct {
-    emc_status (*run)(member *m, void *context);
-    void *context;
-} team_job;
-
-struct emc_team {
-    int n_replicas, n_ranks;
-    replica *replicas;
-    member *members; /* [n_replicas * n_ranks] */
-    int64_t most_rows;
-    int most_items;
-
-    pthread_mutex_t lock; /* of all that follows, and of what replicas have under it */
-    pthread_cond_t changed;
-    bool ending;
-    team_job job;
-    unsigned long n_jobs; /* begun */
-    item_list queue, answered, spare;
-    int64_t queued_rows;
-    int n_items; /* in none of the spare */
-    item *borrowed;
-};
-
-/* --- Items -------------------------------------------------------------------------------- */
-
-static void push(item_list *list, item *i)
-{
-    i->next = NULL;
-    if (list->last)
-        list->last->next = i;
-    else
-        list->first = i;
-    list->last = i;
-    list->n++;
-}
-
-static item *pop(item_list *list)
-{
-    item *i = list->first;
-
-    if (!i)
-        return NULL;
-    list->first = i->next;
-    if (!list->first)
-        list->last = NULL;
-    list->n--;
-    return i;
-}
-
-static void take_out(item_list *list, item *wanted)
-{
-    item_list kept = {0};
-
-    for (item *i; (i = pop(list));)
-        if (i != wanted)
-            push(&kept, i);
-    *list = kept;
-}
-
-/* Puts a list before another. */
-static void put_first(item_list *list, item_list *first)
-{
-    for (item *i; (i = pop(list));)
-        push(first, i);
-    *list = *first;
-    *first = (item_list){0};
-}
-
-static void free_items(item_list *list)
-{
-    for (item *i; (i = pop(list));) {
-        free(i->ids);
-        free(i->log_probs);
-        free(i->scores);
-        free(i->answer_ids);
-        free(i);
-    }
-}
-
-static emc_status keep_doubles(double **to, size_t *capacity, const double **from, size_t n)
-{
-    if (!*from)
-        return EMC_OK;
-    EMC_TRY(emc_reserve(to, capacity, n, sizeof **to, "an answer"));
-    memcpy(*to, *from, n * sizeof **to);
-    *from = *to;
-    return EMC_OK;
-}
-
-/* What an engine lends becomes the item's own. */
-static emc_status keep_answer(item *i, const emc_answer *answer, int n_choices)
-{
-    i->answer = *answer;
-    i->answer.ticket = i->request.ticket;
-    EMC_TRY(keep_doubles(&i->log_probs, &i->log_probs_capacity, &i->answer.log_probs,
-                         (size_t)n_choices));
-    EMC_TRY(keep_doubles(&i->scores, &i->scores_capacity, &i->answer.scores, (size_t)n_choices));
-    if (!answer->ids)
-        return EMC_OK;
-    EMC_TRY(emc_reserve(&i->answer_ids, &i->answer_ids_capacity, (size_t)answer->n_ids + 1,
-                        sizeof *i->answer_ids, "an answer"));
-    memcpy(i->answer_ids, answer->ids, (size_t)answer->n_ids * sizeof *answer->ids);
-    i->answer.ids = i->answer_ids;
-    return EMC_OK;
-}
-
-/* --- Turns -------------------------------------------------------------------------------- */
-
-/* What a rank alone may have met, so that others would wait for it. */
-static bool is_fault(emc_status status)
-{
-    return status == EMC_ERR_DEVICE || status == EMC_ERR_LOST || status == EMC_ERR_NOMEM ||
-           status == EMC_ERR_INTERNAL;
-}
-
-static emc_status submit_new(member *m)
-{
-    for (int k = 0; k < m->of->n_new; k++) {
-        item *i = m->of->new_items[k];
-        emc_request request = i->request;
-
-        request.ticket = (uint64_t)(uintptr_t)i;
-        EMC_TRY(emc_rank_submit(m->engine, &request));
-    }
-    return EMC_OK;
-}
-
-static emc_status run_turn(member *m, turn_kind turn, const team_job *job)
-{
-    m->got = false;
-    if (turn == TURN_JOB)
-        return job->run(m, job->context);
-    if (turn == TURN_SUBMIT)
-        return m->rank > 0 ? submit_new(m) : EMC_OK;
-    return emc_rank_poll(m->engine, &m->answer, &m->got);
-}
-
-/* Ends this rank's part of a turn. */
-static void take_part(member *m, turn_kind turn, const team_job *job)
-{
-    if (m->status == EMC_OK)
-        m->status = run_turn(m, turn, job);
-    if (m->status != EMC_OK)
-        snprintf(m->message, sizeof m->message, "%s", emc_message());
-    if (is_fault(m->status) && m->model->comm)
-        m->model->dev->ops->comm_abort(m->model->comm);
-}
-
-/* With the lock held: all ranks of the replica take part in a turn, which is over on return. */
-static void lead(replica *r, turn_kind turn)
-{
-    emc_team *team = r->team;
-    const team_job now = team->job;
-
-    r->turn = turn;
-    r->n_busy = team->n_ranks - 1;
-    r->n_turns++;
-    pthread_cond_broadcast(&team->changed);
-    pthread_mutex_unlock(&team->lock);
-    if (turn != TURN_END)
-        take_part(&r->members[0], turn, &now);
-    pthread_mutex_lock(&team->lock);
-    while (r->n_busy > 0)
-        pthread_cond_wait(&team->changed, &team->lock);
-}
-
-/* The error that explains the others, or NULL: what a rank gets when another fails is EMC_ERR_LOST.
- */
-static const member *find_cause(const replica *r)
-{
-    const member *lost = NULL;
-
-    for (int t = 0; t < r->team->n_ranks; t++) {
-        const member *m = &r->members[t];
-
-        if (m->status != EMC_OK && m->status != EMC_ERR_LOST)
-            return m;
-        if (m->status == EMC_ERR_LOST && !lost)
-            lost = m;
-    }
-    return lost;
-}
-
-/* With the lock held: nobody counts on this replica any more. */
-static void fail_replica(replica *r, const member *cause)
-{
-    emc_team *team = r->team;
-
-    r->failed = true;
-    r->status = cause->status;
-    snprintf(r->message, sizeof r->message, "%s", cause->message);
-    for (const item *i = r->running.first; i; i = i->next)
-        team->queued_rows += i->request.n_ids;
-    put_first(&team->queue, &r->running);
-}
-
-/* With the lock held: what the last turn of the replica gave. */
-static void note_figures(replica *r)
-{
-    emc_rank_get_stats(r->members[0].engine, &r->stats);
-    emc_rank_get_memory_plan(r->members[0].engine, &r->plan);
-}
-
-/* With the lock held. */
-static void take_answer(replica *r)
-{
-    emc_team *team = r->team;
-    member *leader = &r->members[0];
-    item *i;
-
-    if (!leader->got)
-        return;
-    i = (item *)(uintptr_t)leader->answer.ticket;
-    leader->status = keep_answer(i, &leader->answer,
-                                 leader->engine->choices ? leader->engine->choices->n_choices : 0);
-    if (leader->status != EMC_OK) {
-        snprintf(leader->message, sizeof leader->message, "%s", emc_message());
-        return;
-    }
-    take_out(&r->running, i);
-    push(&team->answered, i);
-}
-
-/* With the lock held: from the queue to the leader's engine, as many as it has room for. */
-static void take_requests(replica *r)
-{
-    emc_team *team = r->team;
-    member *leader = &r->members[0];
-
-    r->n_new = 0;
-    while (leader->status == EMC_OK && team->queue.first) {
-        item *i;
-        emc_request request;
-
-        /* Nobody else calls this engine, so it may be asked without the lock. */
-        if (emc_rank_is_full(leader->engine))
-            return;
-        leader->status = emc_reserve(&r->new_items, &r->new_capacity, (size_t)r->n_new + 1,
-                                     sizeof *r->new_items, "requests");
-        if (leader->status != EMC_OK)
-            break;
-        i = pop(&team->queue);
-        team->queued_rows -= i->request.n_ids;
-        push(&r->running, i);
-        r->new_items[r->n_new++] = i;
-        request = i->request;
-        request.ticket = (uint64_t)(uintptr_t)i;
-        pthread_mutex_unlock(&team->lock);
-        leader->status = emc_rank_submit(leader->engine, &request);
-        pthread_mutex_lock(&team->lock);
-    }
-    if (leader->status != EMC_OK)
-        snprintf(leader->message, sizeof leader->message, "%s", emc_message());
-}
-
-/* With the lock held. */
-static void work(replica *r)
-{
-    const member *cause;
-
-    for (int t = 0; t < r->team->n_ranks; t++)
-        r->members[t].status = EMC_OK;
-    take_requests(r);
-    if (r->running.n == 0)
-        return;
-    /* A turn of its own: to submit may take and give back memory, for which a GPU waits for what is
-     * queued on all of them, and that may wait for this one. */
-    if (r->n_new > 0 && r->team->n_ranks > 1)
-        lead(r, TURN_SUBMIT);
-    lead(r, TURN_POLL);
-    cause = find_cause(r);
-    if (!cause) {
-        take_answer(r);
-        cause = find_cause(r);
-    }
-    note_figures(r);
-    if (cause)
-        fail_replica(r, cause);
-    pthread_cond_broadcast(&r->team->changed);
-}
-
-/* With the lock held. An error of a job is told by emc_team_run; one that a rank may have met alone
- * ends the replica. */
-static void do_job(replica *r)
-{
-    const member *cause;
-
-    for (int t = 0; t < r->team->n_ranks; t++)
-        r->members[t].status = EMC_OK;
-    lead(r, TURN_JOB);
-    cause = find_cause(r);
-    if (cause && is_fault(cause->status))
-        fail_replica(r, cause);
-    note_figures(r);
-    r->n_jobs++;
-    pthread_cond_broadcast(&r->team->changed);
-}
-
-static void *lead_replica(void *context)
-{
-    replica *r = ((member *)context)->of;
-    emc_team *team = r->team;
-
-    pthread_mutex_lock(&team->lock);
-    while (!team->ending) {
-        if (r->n_jobs < team->n_jobs && !r->failed)
-            do_job(r);
-        else if (r->n_jobs < team->n_jobs) {
-            r->n_jobs++;
-            pthread_cond_broadcast(&team->changed);
-        } else if (!r->failed && (team->queue.first || r->running.first))
-            work(r);
-        else
-            pthread_cond_wait(&team->changed, &team->lock);
-    }
-    lead(r, TURN_END);
-    pthread_mutex_unlock(&team->lock);
-    return NULL;
-}
-
-static void *follow(void *context)
-{
-    member *m = context;
-    replica *r = m->of;
-    emc_team *team = r->team;
-    unsigned long n_turns = 0;
-    turn_kind turn = TURN_POLL;
-
-    pthread_mutex_lock(&team->lock);
-    while (turn != TURN_END) {
-        while (r->n_turns == n_turns)
-            pthread_cond_wait(&team->changed, &team->lock);
-        n_turns = r->n_turns;
-        turn = r->turn;
-        const team_job now = team->job;
-        pthread_mutex_unlock(&team->lock);
-        if (turn != TURN_END)
-            take_part(m, turn, &now);
-        pthread_mutex_lock(&team->lock);
-        r->n_busy--;
-        pthread_cond_broadcast(&team->changed);
-    }
-    pthread_mutex_unlock(&team->lock);
-    return NULL;
-}
 
 /* --- Open and close ----------------------------------------------------------------------- */
 
@@ -461,7 +50,8 @@ static emc_status start_threads(emc_team *team)
     for (int i = team->n_replicas * team->n_ranks - 1; i >= 0; i--) {
         member *m = &team->members[i];
 
-        m->started = pthread_create(&m->thread, NULL, m->rank == 0 ? lead_replica : follow, m) == 0;
+        m->started =
+            pthread_create(&m->thread, NULL, m->rank == 0 ? team_lead : team_follow, m) == 0;
         if (!m->started)
             return emc_fail(EMC_ERR_NOMEM, "no more threads can be started");
     }
@@ -497,7 +87,7 @@ static emc_status open_team(emc_team *team, const emc_model *first,
     }
     EMC_TRY(open_members(team, options));
     for (int r = 0; r < team->n_replicas; r++)
-        note_figures(&team->replicas[r]);
+        team_note_figures(&team->replicas[r]);
     set_limits(team);
     return start_threads(team);
 }
@@ -542,14 +132,14 @@ void emc_team_close(emc_team *team)
     for (int i = 0; team->members && i < team->n_replicas * team->n_ranks; i++)
         emc_rank_close(team->members[i].engine);
     for (int r = 0; team->replicas && r < team->n_replicas; r++) {
-        free_items(&team->replicas[r].running);
+        team_free_items(&team->replicas[r].running);
         free(team->replicas[r].new_items);
     }
     if (team->borrowed)
-        push(&team->spare, team->borrowed);
-    free_items(&team->queue);
-    free_items(&team->answered);
-    free_items(&team->spare);
+        team_push(&team->spare, team->borrowed);
+    team_free_items(&team->queue);
+    team_free_items(&team->answered);
+    team_free_items(&team->spare);
     pthread_cond_destroy(&team->changed);
     pthread_mutex_destroy(&team->lock);
     free(team->members);
@@ -579,7 +169,7 @@ static emc_status run_on_all(emc_team *team, emc_status (*run)(member *m, void *
         while (team->replicas[r].n_jobs < team->n_jobs)
             pthread_cond_wait(&team->changed, &team->lock);
         if (!cause && takes_part[r])
-            cause = find_cause(&team->replicas[r]);
+            cause = team_find_cause(&team->replicas[r]);
     }
     if (cause)
         status = emc_fail(cause->status, "%s", cause->message);
@@ -715,7 +305,7 @@ static void give_back_borrowed(emc_team *team)
 {
     if (!team->borrowed)
         return;
-    push(&team->spare, team->borrowed);
+    team_push(&team->spare, team->borrowed);
     team->borrowed = NULL;
     team->n_items--;
 }
@@ -738,14 +328,14 @@ static emc_status make_item(emc_team *team, item **out, const emc_request *reque
 
     pthread_mutex_lock(&team->lock);
     give_back_borrowed(team);
-    i = pop(&team->spare);
+    i = team_pop(&team->spare);
     pthread_mutex_unlock(&team->lock);
     if (!i)
         EMC_TRY(emc_alloc(&i, 1, sizeof *i, "a request"));
     status =
         emc_reserve(&i->ids, &i->ids_capacity, (size_t)request->n_ids, sizeof *i->ids, "a request");
     if (status != EMC_OK) {
-        free_items(&(item_list){i, i, 1});
+        team_free_items(&(item_list){i, i, 1});
         return status;
     }
     memcpy(i->ids, request->ids, (size_t)request->n_ids * sizeof *i->ids);
@@ -764,7 +354,7 @@ emc_status emc_team_submit(emc_team *team, const emc_request *request)
     EMC_TRY(emc_rank_check_request(team->members[0].engine, request));
     EMC_TRY(make_item(team, &i, request));
     pthread_mutex_lock(&team->lock);
-    push(&team->queue, i);
+    team_push(&team->queue, i);
     team->queued_rows += i->request.n_ids;
     team->n_items++;
     pthread_cond_broadcast(&team->changed);
@@ -797,7 +387,7 @@ emc_status emc_team_poll(emc_team *team, emc_answer *answer, bool *got)
         replica *failed;
 
         if (team->answered.first) {
-            team->borrowed = pop(&team->answered);
+            team->borrowed = team_pop(&team->answered);
             *answer = team->borrowed->answer;
             *got = true;
             break;
@@ -827,16 +417,16 @@ void emc_team_cancel(emc_team *team)
 
     pthread_mutex_lock(&team->lock);
     give_back_borrowed(team);
-    put_first(&dropped, &team->queue);
+    team_put_first(&dropped, &team->queue);
     team->queued_rows = 0;
     pthread_mutex_unlock(&team->lock);
     (void)run_on_all(team, cancel, NULL); /* after the turns that go on */
     pthread_mutex_lock(&team->lock);
-    put_first(&dropped, &team->queue); /* of a replica that failed meanwhile */
+    team_put_first(&dropped, &team->queue); /* of a replica that failed meanwhile */
     for (int r = 0; r < team->n_replicas; r++)
-        put_first(&dropped, &team->replicas[r].running);
-    put_first(&dropped, &team->answered);
-    put_first(&team->spare, &dropped);
+        team_put_first(&dropped, &team->replicas[r].running);
+    team_put_first(&dropped, &team->answered);
+    team_put_first(&team->spare, &dropped);
     team->queued_rows = 0;
     team->n_items = 0;
     pthread_mutex_unlock(&team->lock);

@@ -13,7 +13,7 @@ typedef struct {
     int n_gpus;
     const char *why_not;
     bool usable[FAKE_GPUS];
-    bool alike; /* all of one kind */
+    bool alike;             /* all of one kind */
     size_t n_free, n_whole; /* what the device says of its memory */
     int fail_at;            /* the n-th taking or sync from now on fails; 0: none */
 

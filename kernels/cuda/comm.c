@@ -74,7 +74,7 @@ static void break_group(group *g, const char *why)
 static void end(emc_comm *comm)
 {
     if (comm->nccl)
-        (void)comm->group->nccl.abort(comm->nccl);
+        (void)comm->group->nccl.abort_comm(comm->nccl);
     comm->nccl = NULL;
 }
 

@@ -38,7 +38,7 @@ static emc_status find_all(cuda_nccl *out, void *library, const char *path)
                        .init_rank = ncclCommInitRankConfig,
                        .finalize = ncclCommFinalize,
                        .destroy = ncclCommDestroy,
-                       .abort = ncclCommAbort,
+                       .abort_comm = ncclCommAbort,
                        .async_error = ncclCommGetAsyncError,
                        .error_string = ncclGetErrorString,
                        .last_error = ncclGetLastError,
@@ -57,7 +57,7 @@ static emc_status find_all(cuda_nccl *out, void *library, const char *path)
     EMC_TRY(find(library, path, "ncclCommInitRankConfig", &out->init_rank));
     EMC_TRY(find(library, path, "ncclCommFinalize", &out->finalize));
     EMC_TRY(find(library, path, "ncclCommDestroy", &out->destroy));
-    EMC_TRY(find(library, path, "ncclCommAbort", &out->abort));
+    EMC_TRY(find(library, path, "ncclCommAbort", &out->abort_comm));
     EMC_TRY(find(library, path, "ncclCommGetAsyncError", &out->async_error));
     EMC_TRY(find(library, path, "ncclGetErrorString", &out->error_string));
     EMC_TRY(find(library, path, "ncclGetLastError", &out->last_error));

@@ -25,7 +25,7 @@ typedef struct {
                               ncclConfig_t *config);
     ncclResult_t (*finalize)(ncclComm_t comm);
     ncclResult_t (*destroy)(ncclComm_t comm);
-    ncclResult_t (*abort)(ncclComm_t comm);
+    ncclResult_t (*abort_comm)(ncclComm_t comm);
     ncclResult_t (*async_error)(ncclComm_t comm, ncclResult_t *error);
     const char *(*error_string)(ncclResult_t result);
     const char *(*last_error)(ncclComm_t comm);
