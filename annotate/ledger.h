@@ -17,8 +17,9 @@
  *
  * A claim is free at once when its worker is dead on this host (same boot, pid gone or started at
  * another time) or is an earlier start of this worker's own Slurm job. Any other claim is free when
- * its worker's heartbeat has not changed for lease_s of this process's monotonic clock: clocks of
- * other machines and jumps of this one's do not matter. Work done twice is harmless: results are
+ * its worker's heartbeat has not changed for lease_s of this process's monotonic clock (looked at
+ * every ninth of the lease, for many may wait): clocks of other machines and jumps of this one's do
+ * not matter. Work done twice is harmless: results are
  * equal and done/ takes the first.
  */
 
