@@ -243,6 +243,10 @@ static emc_status measure(arguments *a, emc_model *model, const char *name, cli_
     }
     if (status == EMC_OK)
         status = emc_model_measure(model, &report.ceilings);
+    if (strcmp(report.model->device_name, "cpu") != 0) { /* of all GPUs together */
+        report.ceilings.product_flops *= report.model->n_devices;
+        report.ceilings.copy_bytes *= report.model->n_devices;
+    }
     report.n_results = n;
     report.results = results;
     if (status == EMC_OK)

@@ -168,9 +168,10 @@ static emc_status add_memory(emc_text *out, const emc_dry_run *d)
     const emc_memory_plan *m = &d->engine.memory;
 
     EMC_TRY(emc_text_addf(out,
-                          "Memory     %.3f GB: weights %.3f (%s), activations %.3f,\n" INDENT
+                          "Memory     %.3f GB%s: weights %.3f (%s), activations %.3f,\n" INDENT
                           "steps %.3f, %d pages of K and V %.3f\n",
-                          1e-9 * memory_of(m), 1e-9 * (double)m->weights, emc_dtype_name(d->dtype),
+                          1e-9 * memory_of(m), strchr(d->device_name, ',') ? " on each GPU" : "",
+                          1e-9 * (double)m->weights, emc_dtype_name(d->dtype),
                           1e-9 * (double)m->activations, 1e-9 * (double)m->steps, m->n_pages,
                           1e-9 * (double)m->pages));
     if (!d->fits)

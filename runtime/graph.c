@@ -88,14 +88,16 @@ static int kv_width(const emc_model *model)
 /* Bytes of sums and of slices, 0 for a rank that is alone. */
 static size_t sums_bytes(const emc_model *model, int max_rows)
 {
-    return model->comm && model->sums_f32
+    return model->part.n_ranks > 1 && model->sums_f32
                ? (size_t)max_rows * (size_t)model->info.hidden * sizeof(float)
                : 0;
 }
 
 static size_t slices_bytes(const emc_model *model, int max_readers)
 {
-    return model->comm ? (size_t)model->part.n_ranks * 3 * (size_t)max_readers * sizeof(float) : 0;
+    return model->part.n_ranks > 1
+               ? (size_t)model->part.n_ranks * 3 * (size_t)max_readers * sizeof(float)
+               : 0;
 }
 
 size_t emc_graph_bytes(const emc_model *model, int max_rows, int max_readers)

@@ -134,7 +134,7 @@ static emc_status join_ranks(emc_model *first)
     emc_comm *comms[EMC_MOST_DEVICES];
     emc_device *devices[EMC_MOST_DEVICES];
 
-    for (int r = 0; r < first->n_replicas && n > 1; r++) {
+    for (int r = 0; r < first->n_replicas && n > 1 && !first->without_weights; r++) {
         emc_model **ranks = first->peers + (size_t)r * (size_t)n;
 
         for (int t = 0; t < n; t++)

@@ -322,6 +322,41 @@ static void bad_requests_are_refused(void **state)
     case_close(&c);
 }
 
+/* What several GPUs would take, on a machine without any. */
+static void plans_are_made_without_gpus(void **state)
+{
+    emc_model_options options = {
+        .random = "8b", .device = "cuda:0", .dtype = EMC_DTYPE_BFLOAT16, .without_weights = true};
+    const emc_ceilings ceilings = {1e15, 4e12};
+    emc_workload work = {0};
+    emc_engine_estimate alone, shared;
+    emc_time_estimate slow, fast;
+    emc_model *one, *four;
+
+    (void)state;
+    if (!case_on_cpu()) /* there, GPUs are too small for it */
+        skip();
+    emc_workload_add_prompts(&work, 300, 600, 1000);
+    EMT_OK(emc_model_open(&one, &options));
+    EMT_OK(emc_estimate_engine(one, &(emc_engine_wanted){0}, &alone));
+    emc_estimate_time(one, &alone, &work, &ceilings, &slow);
+    options.device = "cuda:0,1,2,3";
+    options.tensor_parallel_size = 2;
+    EMT_OK(emc_model_open(&four, &options));
+    assert_int_equal(emc_model_get_info(four)->n_devices, 4);
+    assert_string_equal(emc_model_get_info(four)->device_name, "cuda:0,1,2,3");
+    EMT_OK(emc_estimate_engine(four, &(emc_engine_wanted){0}, &shared));
+    emc_estimate_time(four, &shared, &work, &ceilings, &fast);
+    /* Half of all but the embedding, which is whole on each. */
+    const size_t embed = (size_t)151936 * 4096 * 2;
+    assert_true(shared.memory.weights < (alone.memory.weights - embed) / 2 + embed + 1000000);
+    assert_true(shared.memory.weights > alone.memory.weights / 2);
+    assert_int_equal(shared.memory.page_bytes, alone.memory.page_bytes / 2);
+    assert_true(fabs(slow.seconds / fast.seconds - 4) < 1e-9);
+    emc_model_close(one);
+    emc_model_close(four);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -331,6 +366,7 @@ int main(void)
         cmocka_unit_test(cancel_forgets_all),
         cmocka_unit_test(sizes_that_do_not_divide_are_refused),
         cmocka_unit_test(bad_requests_are_refused),
+        cmocka_unit_test(plans_are_made_without_gpus),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
