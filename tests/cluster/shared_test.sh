@@ -45,12 +45,36 @@ if [ "${EMT_FULL:-0}" = 1 ]; then
         echo "RANK=$rank WORLD_SIZE=3 LOCAL_RANK=$rank MASTER_ADDR=localhost MASTER_PORT=29500"
     done >torchrun.env
     together torchrun "${annotate[@]}"
+    check grep -q '^rank 2 of 3 (torchrun)$' torchrun.2.txt
 
     # Jobs of an array; in a batch script the number of tasks that it shows is not that of processes.
     for task in 0 1; do
-        echo "SLURM_JOB_ID=$((40 + task)) SLURM_ARRAY_JOB_ID=40 SLURM_ARRAY_TASK_ID=$task SLURM_ARRAY_TASK_COUNT=2 SLURM_PROCID=0 SLURM_NTASKS=4"
+        echo "SLURM_JOB_ID=$((40 + task)) SLURM_ARRAY_JOB_ID=40 SLURM_ARRAY_TASK_ID=$task SLURM_ARRAY_TASK_COUNT=2 SLURM_ARRAY_TASK_MIN=0 SLURM_ARRAY_TASK_MAX=1 SLURM_PROCID=0 SLURM_NTASKS=4"
     done >array.env
     together array "${annotate[@]}"
+    check grep -q '^rank 1 of 2 (task 1 of a Slurm array)$' array.1.txt
+
+    # A step whose numbers cannot be is told of, and the process works all the same.
+    SLURM_PROCID=7 SLURM_STEP_NUM_TASKS=4 "${annotate[@]}" --output lie.csv 2>lie.txt
+    check test $? = 0
+    check grep -q 'SLURM_PROCID=7 and SLURM_STEP_NUM_TASKS=4 are no place among processes; passed over' lie.txt
+    finished lie.csv
+
+    # Whoever comes with other settings is refused, with a line, and the others go on.
+    "${annotate[@]}" --output differ.csv --resume 2>differ.txt &
+    first=$!
+    check until_true 60 test -e differ.csv.run/run.json
+    for other in '--n-genes 50' '--dtype float32' '--tensor-parallel-size 2' "--labels $work/labels.txt"; do
+        printf 'CTB\nEVT\n' >labels.txt
+        # shellcheck disable=SC2086
+        "${annotate[@]}" $other --quiet --output differ.csv --resume 2>refused.txt
+        check test $? = 78
+        check test "$(wc -l <refused.txt)" = 1
+        check grep -q 'the run was begun with other settings' refused.txt
+    done
+    wait $first
+    check test $? = 0
+    finished differ.csv
 fi
 
 if command -v mpirun >/dev/null; then
