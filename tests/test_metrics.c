@@ -378,22 +378,23 @@ static void test_hierarchies(void **state)
 typedef struct {
     int n_items, n_clusters;
     int cluster[8];
-    double right[8];
+    double right[8], other[8]; /* of one system, of another */
 } few_embryos;
 
-static double accuracy_of(const few_embryos *e, const double *weights)
+static double accuracy_of(const few_embryos *e, const double *right, const double *weights)
 {
     double sum = 0, total = 0;
 
     for (int i = 0; i < e->n_items; i++) {
-        sum += weights[i] * e->right[i];
+        sum += weights[i] * right[i];
         total += weights[i];
     }
     return sum / total;
 }
 
-/* Every draw's accuracy; returns how many. */
-static int enumerate(double *out, const few_embryos *e)
+/* Every draw's accuracy, and how far it is above the other system's on the same draw; returns how
+ * many. */
+static int enumerate(double *out, double *above_other, const few_embryos *e)
 {
     int n = 1;
 
@@ -407,7 +408,8 @@ static int enumerate(double *out, const few_embryos *e)
             drawn[rest % e->n_clusters]++;
         for (int i = 0; i < e->n_items; i++)
             weights[i] = drawn[e->cluster[i]];
-        out[draw] = accuracy_of(e, weights);
+        out[draw] = accuracy_of(e, e->right, weights);
+        above_other[draw] = out[draw] - accuracy_of(e, e->other, weights);
     }
     return n;
 }
@@ -425,24 +427,25 @@ static void test_bootstrap_of_few(void **state)
 {
     (void)state;
     static const few_embryos all[] = {
-        {4, 2, {0, 0, 1, 1}, {1, 1, 0, 1}},
-        {6, 3, {0, 1, 1, 2, 2, 2}, {1, 0, 1, 0, 0, 1}},
-        {8, 4, {0, 0, 0, 1, 2, 2, 3, 3}, {1, 1, 0, 0, 1, 1, 0, 0}},
-        {3, 3, {0, 1, 2}, {1, 1, 1}}, /* nothing varies */
+        {4, 2, {0, 0, 1, 1}, {1, 1, 0, 1}, {1, 0, 0, 1}},
+        {6, 3, {0, 1, 1, 2, 2, 2}, {1, 0, 1, 0, 0, 1}, {0, 1, 1, 0, 0, 0}},
+        {8, 4, {0, 0, 0, 1, 2, 2, 3, 3}, {1, 1, 0, 0, 1, 1, 0, 0}, {0, 1, 0, 1, 1, 0, 0, 0}},
+        {3, 3, {0, 1, 2}, {1, 1, 1}, {1, 1, 1}}, /* nothing varies */
+        {3, 3, {0, 1, 2}, {1, 1, 1}, {0, 0, 0}}, /* one is always above */
     };
-    static double exact[256], drawn[RESAMPLES], opposite[RESAMPLES];
+    static double exact[256], above_other[256], drawn[RESAMPLES], differences[RESAMPLES];
     emc_random random = {11};
 
     for (size_t c = 0; c < EMC_COUNT(all); c++) {
         const few_embryos *e = &all[c];
-        const int n_exact = enumerate(exact, e);
+        const int n_exact = enumerate(exact, above_other, e);
         double weights[8];
         int scratch[MAX_CLUSTERS];
 
         for (int b = 0; b < RESAMPLES; b++) {
             emc_bootstrap_draw(weights, e->n_items, e->cluster, e->n_clusters, scratch, &random);
-            drawn[b] = accuracy_of(e, weights);
-            opposite[b] = drawn[b] - 0.5; /* as a difference from a system that is right by half */
+            drawn[b] = accuracy_of(e, e->right, weights);
+            differences[b] = drawn[b] - accuracy_of(e, e->other, weights);
         }
         for (int i = 0; i < n_exact; i++) {
             const double p = share_at_most(exact, n_exact, exact[i]);
@@ -453,12 +456,12 @@ static void test_bootstrap_of_few(void **state)
         /* Twice the lesser side of zero, ties on both. */
         double below = 0, above = 0;
         for (int i = 0; i < n_exact; i++) {
-            below += exact[i] - 0.5 <= 0;
-            above += exact[i] - 0.5 >= 0;
+            below += above_other[i] <= 0;
+            above += above_other[i] >= 0;
         }
-        const double p = fmin(1, 2 * fmin(below, above) / n_exact);
-        assert_true(fabs(emc_bootstrap_p(opposite, RESAMPLES) - p) <=
-                    10 * sqrt(0.25 / RESAMPLES) + 2.0 / RESAMPLES);
+        const double side = fmin(below, above) / n_exact, p = fmin(1, 2 * side);
+        assert_true(fabs(emc_bootstrap_p(differences, RESAMPLES) - p) <=
+                    10 * sqrt(side * fmax(0, 1 - side) / RESAMPLES) + 3.0 / RESAMPLES);
         for (int q = 1; q < 40; q += 38) { /* 0.025 and 0.975 */
             const double end = emc_quantile(drawn, RESAMPLES, q / 40.0);
             const double slack = 5 * sqrt(0.025 * 0.975 / RESAMPLES);

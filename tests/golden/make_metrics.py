@@ -235,7 +235,9 @@ def hierarchy_cases():
            hierarchy_case(["A", "B"], [-1, 0], [[0, 1], [1, 0]]),
            hierarchy_case(["cell", "B", "C"], [-1, 0, 0], [[1, 2], [0, 1], [1, 0], [3, 3]]),
            hierarchy_case(["ICM", "B", "C"], [-1, 0, 0], [[1, 2], [0, 2], [2, 0]]),
-           hierarchy_case(["A", "B", "C"], [-1, 0, 1], [[3, 0], [3, 4], [3, 3]])]
+           hierarchy_case(["A", "B", "C"], [-1, 0, 1], [[3, 0], [3, 4], [3, 3]]),
+           hierarchy_case([f"level {i}" for i in range(30)], list(range(-1, 29)),
+                          [[0, 29], [29, 0], [14, 15], [15, 14], [29, 29], [30, 29], [7, 31]])]
     for _ in range(40):
         n = int(more.integers(2, 20))
         names = [f"type {i}" for i in range(n)]
