@@ -103,8 +103,9 @@ check cmp -s hung.csv two.csv
 lose() {
     env EMT_VG_LOST=1 EMT_VG_LOST_AFTER="$1" "$emcell" annotate --input "$cells" \
         --model "$model" --n-genes 40 --max-num-batched-tokens 128 --limit 12 --shard-cells 3 \
-        --device cuda:all "${@:2}"
+        --device "$gpus" "${@:2}"
 }
+gpus=cuda:all
 # Looks for a launch of that GPU at which the loss is underway: earlier ones are lost at the start,
 # later ones never. How cells fall to GPUs is not the same each time.
 lose_underway() {
@@ -125,6 +126,12 @@ check cmp -s lost.csv all.csv
 want=0 line='its cells go to 3 others$'
 check lose_underway --keep-going
 check cmp -s lost.csv all.csv
+# One of two that hold a model between them: nobody goes on, and nobody waits for it.
+gpus=cuda:0,1 want=75 line='the GPU is lost .* with --resume goes on$'
+check lose_underway --tensor-parallel-size 2 --answer full --keep-going
+expect 0 '' lose 100000000 --quiet --output lost.csv --resume --tensor-parallel-size 2 \
+    --answer full
+check cmp -s lost.csv two.csv
 
 echo "$checks checks, $failures failures"
 [ $failures = 0 ]
