@@ -127,6 +127,14 @@ static emc_status copy_rank(void *context)
     return status;
 }
 
+static emc_status close_copies(void *context)
+{
+    const opening *o = context;
+
+    o->model->dev->ops->comm_close(o->model->dev, o->copies);
+    return EMC_OK;
+}
+
 /* The ranks of every replica that compute together. */
 static emc_status join_ranks(emc_model *first)
 {
@@ -182,9 +190,9 @@ static emc_status load_ranks(emc_model *first, opening *openings, void **context
         status = emc_on_threads(load_rank, contexts, n);
     if (status == EMC_OK && copies[0])
         status = emc_on_threads(copy_rank, contexts, n);
-    for (int i = 0; i < n; i++)
-        if (copies[i])
-            first->dev->ops->comm_close(first->peers[i]->dev, copies[i]);
+    /* All at once: a communicator may wait for the others' ends. */
+    if (copies[0])
+        (void)emc_on_threads(close_copies, contexts, n);
     return status;
 }
 
@@ -279,10 +287,17 @@ emc_status emc_model_open(emc_model **out, const emc_model_options *options)
     return EMC_OK;
 }
 
+static emc_status leave_group(void *context)
+{
+    emc_model *model = context;
+
+    if (model && model->comm)
+        model->dev->ops->comm_close(model->dev, model->comm);
+    return EMC_OK;
+}
+
 static void close_rank(emc_model *model)
 {
-    if (model->comm)
-        model->dev->ops->comm_close(model->dev, model->comm);
     emc_model_unload(model);
     if (model->dev)
         model->dev->ops->close(model->dev);
@@ -294,6 +309,8 @@ void emc_model_close(emc_model *model)
 {
     if (!model)
         return;
+    if (model->peers && model->part.n_ranks > 1)
+        (void)emc_on_threads(leave_group, (void *const *)model->peers, count_peers(model));
     for (int i = 0; model->peers && i < count_peers(model); i++) {
         if (model->peers[i])
             close_rank(model->peers[i]);
