@@ -62,7 +62,9 @@ static bool ask(const search *s, const source *from)
     const int rank = number(s, from->rank), world = number(s, from->world);
 
     /* Slurm's rank without a step's number of tasks is that of a batch script. */
-    if (!given_world || (!given_rank && strncmp(from->rank, "SLURM", 5) == 0))
+    if ((!given_rank || !given_world) && strncmp(from->rank, "SLURM", 5) == 0)
+        return false;
+    if (!given_rank && !given_world)
         return false;
     if (rank < 0 || world < 1 || rank >= world) {
         ignore(s, from, "are no place among processes");
@@ -70,12 +72,6 @@ static bool ask(const search *s, const source *from)
     }
     out->rank = rank;
     out->world = world;
-    if (from->local_rank)
-        out->local_rank = number(s, from->local_rank);
-    if (from->local_world)
-        out->local_world = number(s, from->local_world);
-    if (out->local_world < 0)
-        out->local_world = 0;
     snprintf(out->source, sizeof out->source, "%s", from->who);
     return true;
 }
@@ -107,12 +103,32 @@ static void add_step(const search *s)
 {
     cli_ranks *out = s->out;
     const char *job = look(s, "SLURM_JOB_ID"), *step = look(s, "SLURM_STEP_ID");
-    const int node = number(s, "SLURM_NODEID");
 
     snprintf(out->source, sizeof out->source, "Slurm step %.20s%s%.20s", job ? job : "?",
              step ? "." : "", step ? step : "");
-    if (node >= 0)
-        out->local_world = tasks_of_node(look(s, "SLURM_STEP_TASKS_PER_NODE"), node);
+}
+
+/* The place on this machine: of the first source that says one, whoever said the rank. */
+static void find_local(const search *s)
+{
+    cli_ranks *out = s->out;
+
+    for (size_t i = 0; i < EMC_COUNT(sources) && out->local_rank < 0; i++) {
+        const bool in_step = look(s, "SLURM_STEP_NUM_TASKS") != NULL;
+
+        if (strncmp(sources[i].rank, "SLURM", 5) == 0 && !in_step)
+            continue;
+        out->local_rank = number(s, sources[i].local_rank);
+        if (out->local_rank < 0)
+            continue;
+        if (sources[i].local_world)
+            out->local_world = number(s, sources[i].local_world);
+        else if (number(s, "SLURM_NODEID") >= 0)
+            out->local_world =
+                tasks_of_node(look(s, "SLURM_STEP_TASKS_PER_NODE"), number(s, "SLURM_NODEID"));
+        if (out->local_world < 0)
+            out->local_world = 0;
+    }
 }
 
 /* Tasks of an array begin at different places, without knowing of each other. */
@@ -159,6 +175,7 @@ emc_status cli_ranks_find(cli_ranks *out, int rank, int world, cli_lookup lookup
 
     *out = (cli_ranks){.world = 1, .local_rank = -1, .source = "alone"};
     find_job(&s);
+    find_local(&s);
     if (rank >= 0 || world >= 0)
         return take_options(out, rank, world);
     for (size_t i = 0; i < EMC_COUNT(sources); i++)
@@ -173,7 +190,7 @@ emc_status cli_ranks_find(cli_ranks *out, int rank, int world, cli_lookup lookup
 
 int cli_ranks_gpu(const cli_ranks *ranks, int n_gpus)
 {
-    if (n_gpus < 2 || ranks->local_rank < 0 || ranks->local_world < 2)
+    if (n_gpus < 2 || ranks->world < 2 || ranks->local_rank < 0 || ranks->local_world == 1)
         return -1;
     return ranks->local_rank % n_gpus;
 }

@@ -33,8 +33,9 @@ typedef struct {
  */
 emc_status cli_ranks_find(cli_ranks *out, int rank, int world, cli_lookup lookup, void *context);
 
-/* The GPU of a process that shares n_gpus visible ones with others of its machine: its local rank,
- * round and round; -1 where it is alone there or sees one GPU at most. */
+/* The GPU of a process that may share n_gpus visible ones with others of its machine: its local
+ * rank, round and round; -1 where it is alone there, or has no local rank, or sees one GPU at most.
+ */
 int cli_ranks_gpu(const cli_ranks *ranks, int n_gpus);
 
 #ifdef __cplusplus

@@ -16,6 +16,7 @@ foreach(subject ledger ledger_folder ledger_race)
   emt_add_test(NAME test_annotate_${subject} SOURCES test_annotate_${subject}.c ledger_case.c
     LINKS emc_annotate)
 endforeach()
+target_link_options(test_annotate_ledger_folder PRIVATE LINKER:--wrap=openat64)
 emt_add_test(NAME test_annotate_results SOURCES test_annotate_results.c results_case.c
   LINKS emc_annotate emc_base)
 # It breaks a good file, for which it needs the HDF5 library itself.

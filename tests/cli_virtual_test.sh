@@ -42,6 +42,10 @@ expect 0 '^device cuda:0: ' "$emcell" doctor
 check grep -qE '^GPU cuda:0: .* SMs, compute capability [0-9.]+: usable' out.txt
 check grep -qE '^CUDA driver: [0-9.]+, needed is one for CUDA [0-9.]+ or later$' out.txt
 check grep -q '^--device auto runs on cuda:0$' out.txt
+check grep -q '^several GPUs: NCCL 2\.28\.9$' out.txt
+expect 0 '^environment: NCCL_ALGO=Tree$' env NCCL_ALGO=Tree SLURM_PROCID=1 SLURM_STEP_NUM_TASKS=3 \
+    SLURM_JOB_ID=9 SLURM_STEP_ID=0 "$emcell" doctor
+check grep -q '^this process is rank 1 of 3 (Slurm step 9\.0)$' out.txt
 expect 0 'needed is one for CUDA .*; no GPU: ' env EMT_VG_DEVICES=0 "$emcell" doctor
 check grep -q '^--device auto runs on cpu$' out.txt
 expect 0 '^CUDA driver: 11\.4, ' env EMT_VG_DRIVER=11040 "$emcell" doctor

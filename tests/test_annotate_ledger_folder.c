@@ -16,6 +16,32 @@
 
 #include "annotate/ledger_parts.h"
 
+/* The linker sends the ledger's openat here: a file system that knows no O_EXCL. */
+static bool without_exclusion;
+int __real_openat64(int dir, const char *name, int flags, ...);
+int __wrap_openat64(int dir, const char *name, int flags, ...);
+int __wrap_openat64(int dir, const char *name, int flags, ...)
+{
+    return __real_openat64(dir, name, without_exclusion ? flags & ~O_EXCL : flags, 0666);
+}
+
+static void test_without_exclusion(void **state)
+{
+    (void)state;
+    const char *run = make_run("twice");
+    fake_clock clock = {0};
+    const emc_ledger_options options = silent(&clock);
+    emc_ledger *ledger;
+
+    without_exclusion = true;
+    EMT_FAILS(EMC_ERR_CREATE, "this file system makes an exclusive file twice",
+              emc_ledger_open(&ledger, run, 2, &options));
+    without_exclusion = false;
+    assert_null(ledger);
+    assert_non_null(strstr(emc_message(), "choose another --run-dir"));
+    emc_ledger_close(open_ledger(run, 2, &options));
+}
+
 static double an_hour_ago(void *context)
 {
     struct timespec now;
@@ -552,6 +578,7 @@ static void test_temporary_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_without_exclusion),
         cmocka_unit_test(test_clocks),
         cmocka_unit_test(test_without_links),
         cmocka_unit_test(test_foreign_files),

@@ -151,7 +151,34 @@ static const struct {
      "SLURM_STEP_NUM_TASKS=none are no place"},
     {{{"RANK", "-1"}, {"WORLD_SIZE", "2"}}, -1, -1, 0, 1, -1, 0, 0, "", "alone", "RANK=-1"},
     {{{"WORLD_SIZE", "2"}}, -1, -1, 0, 1, -1, 0, 0, "", "alone", "RANK= and WORLD_SIZE=2"},
-    {{{"RANK", "1"}}, -1, -1, 0, 1, -1, 0, 0, "", "alone", ""},
+    {{{"RANK", "1"}}, -1, -1, 0, 1, -1, 0, 0, "", "alone", "RANK=1 and WORLD_SIZE= are"},
+    /* Who numbers the processes itself still has neighbours on its machine. */
+    {{{"SLURM_PROCID", "3"},
+      {"SLURM_STEP_NUM_TASKS", "4"},
+      {"SLURM_LOCALID", "1"},
+      {"SLURM_NODEID", "1"},
+      {"SLURM_STEP_TASKS_PER_NODE", "2(x2)"}},
+     2,
+     4,
+     2,
+     4,
+     1,
+     2,
+     0,
+     "",
+     "--rank",
+     ""},
+    {{{"RANK", "1"}, {"WORLD_SIZE", "2"}, {"LOCAL_RANK", "1"}},
+     -1,
+     -1,
+     1,
+     2,
+     1,
+     0,
+     0,
+     "",
+     "torchrun",
+     ""},
     {{{"RANK", "99999999999"}, {"WORLD_SIZE", "99999999999"}},
      -1,
      -1,
@@ -230,7 +257,7 @@ static void options_that_cannot_be_are_refused(void **state)
 
 static void neighbours_take_different_gpus(void **state)
 {
-    cli_ranks r = {.local_rank = 5, .local_world = 8};
+    cli_ranks r = {.world = 8, .local_rank = 5, .local_world = 8};
 
     (void)state;
     assert_int_equal(cli_ranks_gpu(&r, 8), 5);
@@ -239,7 +266,11 @@ static void neighbours_take_different_gpus(void **state)
     assert_int_equal(cli_ranks_gpu(&r, 0), -1);
     r.local_world = 1;
     assert_int_equal(cli_ranks_gpu(&r, 8), -1);
-    r = (cli_ranks){.local_rank = -1, .local_world = 8};
+    r.local_world = 0; /* nobody says how many there are */
+    assert_int_equal(cli_ranks_gpu(&r, 8), 5);
+    r.local_rank = -1;
+    assert_int_equal(cli_ranks_gpu(&r, 8), -1);
+    r = (cli_ranks){.world = 1, .local_rank = 0, .local_world = 8};
     assert_int_equal(cli_ranks_gpu(&r, 8), -1);
 }
 
