@@ -1,5 +1,6 @@
 /* Makes a run folder in a state that `emcell status` is then asked about.
- * usage: make_run DIR fresh|crashed|running|finished. "running" works until its input ends. */
+ * usage: make_run DIR fresh|crashed|running|finished|joining. "running" works until its input ends;
+ * "joining" is one more worker of a run that is there, and does nothing until then. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -83,6 +84,26 @@ static int finish(emc_ledger *ledger)
     }
 }
 
+/* After some heartbeats, until the input ends. */
+static void wait_for_end(void)
+{
+    usleep(200000);
+    puts("ready");
+    fflush(stdout);
+    getchar();
+}
+
+static int be_there(const char *dir, const emc_ledger_options *options)
+{
+    emc_ledger *ledger;
+
+    NEED(emc_ledger_open(&ledger, dir, 10, options));
+    emc_ledger_report(ledger, 7, 10.0);
+    wait_for_end();
+    emc_ledger_close(ledger);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     const emc_ledger_options options = {.heartbeat_s = 0.02};
@@ -95,6 +116,8 @@ int main(int argc, char **argv)
     plan.n_rows = plan.n_cells = N_CELLS;
     plan.shard_cells = SHARD_CELLS;
     plan.max_tries = 3;
+    if (strcmp(argv[2], "joining") == 0)
+        return be_there(argv[1], &options);
     if (mkdir(argv[1], 0755) != 0)
         return 2;
     NEED(emc_plan_write(&plan, argv[1], &first));
@@ -107,12 +130,8 @@ int main(int argc, char **argv)
         return 1;
     if (strcmp(argv[2], "crashed") == 0)
         _exit(0);
-    if (strcmp(argv[2], "running") == 0) {
-        usleep(200000);
-        puts("ready");
-        fflush(stdout);
-        getchar();
-    }
+    if (strcmp(argv[2], "running") == 0)
+        wait_for_end();
     emc_ledger_close(ledger);
     emc_plan_free(&plan);
     return 0;

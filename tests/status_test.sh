@@ -80,7 +80,19 @@ says ' 2 claimed, 0 stale, 1 parked, 3 open'
 says '^speed    25.0 cells/s, 20 s left$' # 950 less 350 done, 12 in parts and 100 parked
 says '^worker .*: 350 cells, 25.0 cells/s, 2 shards claimed, heard of .* ago$'
 does_not_say '^next .*goes on'
-exec 3>&-
+# One more worker: each has its line, and the time left is that of both.
+mkfifo hold_too
+"$make_run" running.run joining <hold_too >ready_too.txt &
+exec 4>hold_too
+for _ in $(seq 200); do
+    grep -q ready ready_too.txt && break
+    sleep 0.05
+done
+expect 0 "$emcell" status running.run
+says '^worker .*: 7 cells, 10.0 cells/s, 0 shards claimed, heard of .* ago$'
+says '^worker .*: 350 cells, 25.0 cells/s, 2 shards claimed, heard of .* ago$'
+says '^speed    35.0 cells/s, 14 s left$'
+exec 3>&- 4>&-
 wait
 expect 0 "$emcell" status running.run # given back at the end
 says ' 0 claimed, 0 stale, 1 parked, 5 open'
