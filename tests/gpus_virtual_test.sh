@@ -90,10 +90,10 @@ check test ! -e no.csv.run
 hang() {
     env EMT_VG_HUNG_RANK=1 EMT_VG_HUNG_AFTER="$1" "$emcell" annotate --input "$cells" \
         --model "$model" --n-genes 40 --max-num-batched-tokens 128 --limit 12 --shard-cells 3 \
-        --device cuda:0,1 --tensor-parallel-size 2 --device-timeout 2 --answer full "${@:2}"
+        --device cuda:0,1 --tensor-parallel-size 2 --answer full "${@:2}"
 }
 expect 75 'waited 2 s for the others, and gave up.* with --resume goes on$' hang 150 \
-    --output hung.csv
+    --device-timeout 2 --output hung.csv
 check test -e hung.csv.run/run.json
 expect 0 '' hang 100000000 --quiet --output hung.csv --resume
 check cmp -s hung.csv two.csv
