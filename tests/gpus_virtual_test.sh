@@ -92,8 +92,8 @@ hang() {
         --model "$model" --n-genes 40 --max-num-batched-tokens 128 --limit 12 --shard-cells 3 \
         --device cuda:0,1 --tensor-parallel-size 2 --answer full "${@:2}"
 }
-expect 75 'waited 2 s for the others, and gave up.* with --resume goes on$' hang 150 \
-    --device-timeout 2 --output hung.csv
+expect 75 'waited 6 s for the others, and gave up.* with --resume goes on$' hang 150 \
+    --device-timeout 6 --output hung.csv
 check test -e hung.csv.run/run.json
 expect 0 '' hang 100000000 --quiet --output hung.csv --resume
 check cmp -s hung.csv two.csv
