@@ -18,24 +18,7 @@ fail() {
     failed=$((failed + 1))
 }
 
-# An adapter of the demo model's shape that adds nothing.
-make_adapter() {
-    local layer=base_model.model.model.layers.0.self_attn.q_proj header
-    header="{\"$layer.lora_A.weight\":{\"dtype\":\"F32\",\"shape\":[1,192],\"data_offsets\":[0,768]}"
-    header+=",\"$layer.lora_B.weight\":{\"dtype\":\"F32\",\"shape\":[256,1]"
-    header+=",\"data_offsets\":[768,1792]}}"
-    while [ $((${#header} % 8)) != 0 ]; do header+=' '; done
-    mkdir adapter
-    {
-        # shellcheck disable=SC2059
-        printf "\\x$(printf %02x $((${#header} % 256)))\\x$(printf %02x $((${#header} / 256)))"
-        head -c 6 /dev/zero
-        printf %s "$header"
-        head -c 1792 /dev/zero
-    } >adapter/adapter_model.safetensors
-    echo '{"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["q_proj"]}' \
-        >adapter/adapter_config.json
-}
+. "$source/tests/demo_adapter.sh"
 
 # What the page calls files of the reader's own, of the demo's genes.
 make_files() {
@@ -56,7 +39,7 @@ make_files() {
         print "%%MatrixMarket matrix coordinate integer general"; print n, 2, 2 * n
         for (c = 1; c <= 2; c++) for (g = 1; g <= n; g++) print g, c, g * (5 + c) % 53 + 1 }' \
         >10x/matrix.mtx
-    make_adapter
+    make_adapter '\x00\x00\x00\x00' # adds nothing
     sed -n '/^```ini$/,/^```$/{/^```/d;p}' "$page" >atlas.conf
 }
 

@@ -91,25 +91,8 @@ done
 ok "the model answers as emcell annotate does"
 
 # --- an adapter is a system of its own, and says what annotate says with it ---
-# Of rank 1 for layer 0's q_proj of the demo model, with 1/32 everywhere.
-make_adapter() {
-    local layer=base_model.model.model.layers.0.self_attn.q_proj header
-    header="{\"$layer.lora_A.weight\":{\"dtype\":\"F32\",\"shape\":[1,192],\"data_offsets\":[0,768]}"
-    header+=",\"$layer.lora_B.weight\":{\"dtype\":\"F32\",\"shape\":[256,1]"
-    header+=",\"data_offsets\":[768,1792]}}"
-    while [ $((${#header} % 8)) != 0 ]; do header+=' '; done
-    mkdir adapter
-    {
-        # shellcheck disable=SC2059
-        printf "\\x$(printf %02x $((${#header} % 256)))\\x$(printf %02x $((${#header} / 256)))"
-        head -c 6 /dev/zero
-        printf %s "$header"
-        for _ in $(seq 448); do printf '\x00\x00\x00\x3d'; done
-    } >adapter/adapter_model.safetensors
-    echo '{"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["q_proj"]}' \
-        >adapter/adapter_config.json
-}
-make_adapter
+. "$source/tests/demo_adapter.sh"
+make_adapter '\x00\x00\x00\x3d' # 1/32
 expect 0 "" "$emcell" evaluate -b bench -o adapted --split all --limit 30 -m "$source/demo/model" \
     --adapter adapter --answer full -q
 "$emcell" annotate -q -i "$source/demo/cells.h5ad" -m "$source/demo/model" --adapter adapter \
