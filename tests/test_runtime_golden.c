@@ -22,6 +22,7 @@ static const struct {
     {"group1", "group1"},    {"group2", "group2"}, {"group4", "group4"},   {"group5", "group5"},
     {"group8", "group8"},    {"lora", "group4"},   {"rslora", "group2"},   {"dora", "group1"},
     {"embedding", "group8"}, {"untied", "group1"}, {"wide128", "wide128"}, {"wide64", "wide64"},
+    {"heads4", "heads4"},
 };
 
 /* How far apart, over the kept logits of one prompt or more. */

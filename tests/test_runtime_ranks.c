@@ -25,13 +25,14 @@ static const struct {
     {"group8", "group8", 2},    {"group8", "group8", 4},    {"group8", "group8", 8},
     {"embedding", "group8", 2}, {"embedding", "group8", 8}, {"untied", "group1", 2},
     {"wide128", "wide128", 2},  {"wide128", "wide128", 4},  {"wide64", "wide64", 2},
-    {"wide64", "wide64", 4},
+    {"wide64", "wide64", 4},    {"heads4", "heads4", 2},    {"heads4", "heads4", 4},
+    {"heads4", "heads4", 8},
 };
 
 /* Those that every run of the tests takes; the others with EMT_FULL. */
 static bool is_taken(size_t i)
 {
-    return case_full() || i % 5 == 0; /* group1 over 2, rslora and wide64 over 4, ... */
+    return case_full() || i % 5 == 0 || i == 16; /* group1 over 2, rslora and wide64 over 4, ... */
 }
 
 /* Devices of the kind that these tests run on. */

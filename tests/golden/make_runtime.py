@@ -55,12 +55,15 @@ MODELS = {
                     max_position_embeddings=4096),
     "wide64": dict(hidden_size=64, num_attention_heads=4, num_key_value_heads=2, head_dim=64,
                    intermediate_size=64, num_hidden_layers=3, tie_word_embeddings=False),
+    # Four K/V heads: over two ranks each has two of them.
+    "heads4": dict(hidden_size=48, num_attention_heads=8, num_key_value_heads=4, head_dim=16,
+                   intermediate_size=64, num_hidden_layers=2, tie_word_embeddings=True),
 }
 ODD = dict(hidden_size=12, num_attention_heads=1, num_key_value_heads=1, head_dim=8,
            intermediate_size=8, num_hidden_layers=1, tie_word_embeddings=True)
 DTYPES = {"odd": torch.float32, "group1": torch.float32, "group2": torch.float32, "group4": torch.bfloat16,
           "group5": torch.bfloat16, "group8": torch.bfloat16, "wide128": torch.bfloat16,
-          "wide64": torch.bfloat16}
+          "wide64": torch.bfloat16, "heads4": torch.bfloat16}
 SHARDED = {"group2": "100KB", "group5": "60KB"}
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
